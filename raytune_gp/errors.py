@@ -1,0 +1,96 @@
+"""Every error that raytune-gp raises on purpose.
+
+    RaytuneError
+    ├── SpaceError (ValueError)        a domain, search space or config that cannot be
+    ├── SpecError (ValueError)         a setting of a run that cannot be met
+    ├── TrainableError                 a trainable that cannot be called, or used `tune.report` wrongly
+    ├── RunError                       a run by name
+    │   ├── RunExistsError             the name is taken
+    │   ├── RunNotFoundError           no such run in the journal
+    │   └── RunFailedError             the run could not go on; what is finished stays in the journal
+    ├── TrialFailedError               a trial failed and the caller asked to hear of it
+    └── JournalError                   the journal cannot be read or written
+        ├── StaleTermError             another coordinator has taken this run over
+        └── SchemaVersionError         written by a version that this one cannot read
+
+    TrialInterrupted (BaseException)   raised inside `tune.report` to end a trial; never caught by user code
+
+A message names the value, the limit and the fix.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "JournalError",
+    "RaytuneError",
+    "RunError",
+    "RunExistsError",
+    "RunFailedError",
+    "RunNotFoundError",
+    "SchemaVersionError",
+    "SpaceError",
+    "SpecError",
+    "StaleTermError",
+    "TrainableError",
+    "TrialFailedError",
+    "TrialInterrupted",
+]
+
+
+class RaytuneError(Exception):
+    """The root: `except RaytuneError` catches whatever this package raises on purpose."""
+
+
+class SpaceError(RaytuneError, ValueError):
+    """A domain, search space or config that cannot be."""
+
+
+class SpecError(RaytuneError, ValueError):
+    """A setting of a run that cannot be met."""
+
+
+class TrainableError(RaytuneError):
+    """A trainable that cannot be called, or that used `tune.report` wrongly."""
+
+
+class RunError(RaytuneError):
+    """Something about a run that is named."""
+
+
+class RunExistsError(RunError):
+    """The name is taken: resume that run, or take another name."""
+
+
+class RunNotFoundError(RunError, LookupError):
+    """The journal holds no run of this name."""
+
+
+class RunFailedError(RunError):
+    """The run could not go on; what it had finished stays in the journal."""
+
+
+class TrialFailedError(RaytuneError):
+    """A trial failed, and the caller asked for an error (`raise_on_failed_trial`)."""
+
+
+class JournalError(RaytuneError):
+    """The journal cannot be read or written."""
+
+
+class StaleTermError(JournalError):
+    """Another coordinator has raised the term of this run: this one must stop."""
+
+
+class SchemaVersionError(JournalError):
+    """Written by a version of raytune-gp that this one cannot read."""
+
+
+class TrialInterrupted(BaseException):
+    """Raised inside `tune.report` when the trial is to end.
+
+    A BaseException, so that `except Exception` in user code does not keep a stopped trial alive.
+    """
+
+    def __init__(self, mode: str):
+        super().__init__(f"this trial was told to {mode}")
+        self.mode = mode

@@ -1,0 +1,284 @@
+"""A cluster in virtual time: the real experiment, searcher, scheduler and journal, and no Ray.
+
+A `SimulatedCluster` holds the clock and the workers, and outlives coordinators as real workers do; a
+`SimulatedExecutor` is one coordinator's connection to it. Messages take time, and can be lost, doubled and
+delayed; workers can die. A trainable is a learning curve: what it reports, and how long each step takes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from raytune_gp import messages as msg
+from raytune_gp.execution.outbox import Outbox
+from raytune_gp.searchers.asking import Asker
+from raytune_gp.trial import Config
+
+__all__ = ["Curve", "Network", "SimulatedCluster", "SimulatedExecutor"]
+
+Curve = Callable[[Config, int], Iterable[tuple[float, Mapping[str, Any]]]]
+"""From a config and the step it resumes from (0: from scratch), pairs of (seconds, metrics) a step."""
+
+MAX_INPUTS = 500
+
+
+@dataclass(frozen=True)
+class Network:
+    """How messages travel. Times in seconds of virtual time; `loss` and `duplication` are probabilities.
+
+    `suggest_s` is what the searcher takes. With `jitter` each time is multiplied by a random factor between
+    1 - jitter and 1 + jitter.
+    """
+
+    latency_s: float = 0.001
+    start_worker_s: float = 1.0
+    suggest_s: float = 0.05
+    retry_s: float = 0.5
+    jitter: float = 0.0
+    loss: float = 0.0
+    duplication: float = 0.0
+
+
+class SimulatedCluster:
+    """The clock, the workers, and what is under way between them."""
+
+    def __init__(self, curve: Curve, *, slots: int, network: Network | None = None, seed: int = 0):
+        self.curve = curve
+        self.slots = slots
+        self.network = network or Network()
+        self.clock = 0.0
+        self.workers: dict[str, _Worker] = {}
+        self.dead: set[str] = set()
+        self.busy_s: dict[str, float] = {}
+        self.rng = np.random.default_rng(seed)
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._counter = itertools.count()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do `action` in `seconds` of virtual time, give or take the jitter."""
+        jitter = self.network.jitter
+        factor = 1.0 if jitter == 0 else self.rng.uniform(1 - jitter, 1 + jitter)
+        heapq.heappush(self._agenda, (self.clock + seconds * factor, next(self._counter), action))
+
+    def step(self, deadline: float | None) -> bool:
+        """Do the next thing on the agenda, if it comes before `deadline`; else let the time pass."""
+        if self._agenda and (deadline is None or self._agenda[0][0] <= deadline):
+            at, _, action = heapq.heappop(self._agenda)
+            self.clock = max(self.clock, at)
+            action()
+            return True
+        if deadline is not None:
+            self.clock = max(self.clock, deadline)
+        return False
+
+    def chance(self, probability: float) -> bool:
+        """Whether something of this probability happens now."""
+        return probability > 0 and bool(self.rng.random() < probability)
+
+    def kill(self, worker_id: str) -> None:
+        """The worker is gone, with its outbox. Its coordinator learns of it after the latency."""
+        worker = self.workers.pop(worker_id, None)
+        if worker is not None:
+            worker.die()
+            self.dead.add(worker_id)
+
+
+@dataclass
+class _Worker:
+    """A simulated worker: an outbox, and at most one attempt that goes on by the clock."""
+
+    id: str
+    cluster: SimulatedCluster
+    outbox: Outbox = field(init=False)
+    listener: Callable[[], None] = lambda: None
+    on_death: Callable[[], None] = lambda: None
+    current: tuple[str, int] | None = None
+    seen: set[tuple[str, int]] = field(default_factory=set)
+    mode: str | None = None
+    alive: bool = True
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.id)
+
+    def start(self, command: msg.Start) -> None:
+        key = (command.trial, command.attempt)
+        if self.current is not None or key in self.seen:
+            return
+        self.seen.add(key)
+        self.current, self.mode = key, None
+        self._say("started")
+        first = command.resume_from.step if command.resume_from else 0
+        curve = iter(self.cluster.curve(command.config, first))
+        self._next(curve, first + 1, command.time_total_s)
+
+    def interrupt(self, command: msg.Interrupt) -> None:
+        if self.current == (command.trial, command.attempt):
+            self.mode = command.mode
+
+    def die(self) -> None:
+        self.alive = False
+        self.on_death()
+
+    def _next(self, curve: Iterator[tuple[float, Mapping[str, Any]]], step: int, total_s: float) -> None:
+        try:
+            seconds, metrics = next(curve)
+        except StopIteration:
+            self._end("completed")
+            return
+        except Exception as error:
+            self._end("failed", f"{type(error).__name__}: {error}")
+            return
+        self.cluster.busy_s[self.id] = self.cluster.busy_s.get(self.id, 0.0) + seconds
+
+        def report() -> None:
+            if not self.alive:
+                return
+            body = {"training_iteration": step, "time_total_s": total_s + seconds, **metrics}
+            self._say("report", {"step": step, "metrics": body, "checkpoint": True})
+            assert self.current is not None
+            path = f"{self.current[0]}/{self.current[1]}/{step}"
+            self._say("checkpoint", {"step": step, "path": path})
+            if self.mode is not None:
+                self._end("interrupted")
+            else:
+                self._next(curve, step + 1, total_s + seconds)
+
+        self.cluster.after(seconds, report)
+
+    def _end(self, outcome: str, error: str | None = None) -> None:
+        self._say("ended", {"outcome": outcome, "error": error, "clean": True})
+        self.current = None
+
+    def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> None:
+        assert self.current is not None
+        self.outbox.append(*self.current, kind, self.cluster.clock, body)
+        self.listener()
+
+
+class SimulatedExecutor:
+    """One coordinator's connection to a `SimulatedCluster`. `disconnect` is what its crash looks like."""
+
+    def __init__(self, cluster: SimulatedCluster, asker: Asker):
+        self._cluster = cluster
+        self._asker = asker
+        self._inputs: deque[msg.Input] = deque()
+        self._cursors: dict[str, int] = {}
+        self._connected = True
+        self._asked: set[int] = set()
+        self._put(msg.SlotsOffered(cluster.slots))
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self._cluster.clock
+
+    def next(self, deadline: float | None) -> list[msg.Input]:
+        """Let virtual time pass until there is an input, or the deadline is reached."""
+        while not self._inputs and self._cluster.step(deadline):
+            pass
+        return [self._inputs.popleft() for _ in range(min(MAX_INPUTS, len(self._inputs)))]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def disconnect(self) -> None:
+        """The coordinator is gone: nothing reaches it any more, and what waited for it is lost."""
+        self._connected = False
+        self._inputs.clear()
+
+    def send(self, command: msg.Command) -> None:
+        """Carry out `command` after the network's latency, twice where it is doubled."""
+        for _ in range(2 if self._cluster.chance(self._cluster.network.duplication) else 1):
+            self._dispatch(command)
+
+    def _dispatch(self, command: msg.Command) -> None:
+        network = self._cluster.network
+        match command:
+            case msg.Connect():
+                wait = network.start_worker_s if command.create else network.latency_s
+                self._later(wait, lambda: self._connect(command))
+            case msg.Suggest():
+                if command.request not in self._asked:
+                    self._asked.add(command.request)
+                    self._later(network.suggest_s, lambda: self._put(self._asker.ask(command)))
+            case msg.Release():
+                self._later(network.latency_s, lambda: self._release(command.worker))
+            case msg.Start() | msg.Interrupt() | msg.Acknowledge():
+                self._deliver(command)
+
+    def _deliver(self, command: msg.Start | msg.Interrupt | msg.Acknowledge) -> None:
+        """Bring a command to its worker; a lost one is sent again, as Ray's calls are."""
+        if self._cluster.chance(self._cluster.network.loss):
+            self._later(self._cluster.network.retry_s, lambda: self._deliver(command))
+            return
+
+        def arrive() -> None:
+            worker = self._cluster.workers.get(command.worker)
+            if worker is None:
+                return
+            match command:
+                case msg.Start():
+                    worker.start(command)
+                case msg.Interrupt():
+                    worker.interrupt(command)
+                case msg.Acknowledge():
+                    worker.outbox.acknowledge(command.seq)
+
+        self._later(self._cluster.network.latency_s, arrive)
+
+    def _connect(self, command: msg.Connect) -> None:
+        cluster = self._cluster
+        worker = cluster.workers.get(command.worker)
+        if worker is None and command.create and command.worker not in cluster.dead:
+            worker = cluster.workers[command.worker] = _Worker(command.worker, cluster)
+        if worker is None:
+            self._put(msg.WorkerVanished(command.worker, "it was not found"))
+            return
+        self._cursors[command.worker] = command.after_seq
+        latency = cluster.network.latency_s
+        worker.listener = lambda: self._later(latency, lambda: self._read(command.worker))
+        worker.on_death = lambda: self._later(
+            latency, lambda: self._put(msg.WorkerVanished(command.worker, "it died"))
+        )
+        self._put(msg.WorkerArrived(command.worker, "simulated", 0))
+        self._read(command.worker)
+
+    def _read(self, worker_id: str) -> None:
+        """Take what the worker's outbox holds behind the cursor; a lost batch is read again later."""
+        worker = self._cluster.workers.get(worker_id)
+        if worker is None:
+            return
+        items = worker.outbox.read(self._cursors[worker_id])
+        if not items:
+            return
+        if self._cluster.chance(self._cluster.network.loss):
+            self._later(self._cluster.network.retry_s, lambda: self._read(worker_id))
+            return
+        for _ in range(2 if self._cluster.chance(self._cluster.network.duplication) else 1):
+            self._inputs.extend(items)
+        self._cursors[worker_id] = items[-1].seq
+        self._read(worker_id)
+
+    def _release(self, worker_id: str) -> None:
+        if worker_id in self._cluster.workers:
+            self._cluster.kill(worker_id)
+        else:
+            self._cluster.dead.add(worker_id)
+            self._put(msg.WorkerVanished(worker_id, "it was released"))
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        def run() -> None:
+            if self._connected:
+                action()
+
+        self._cluster.after(seconds, run)
+
+    def _put(self, input: msg.Input) -> None:
+        if self._connected:
+            self._inputs.append(input)

@@ -1,0 +1,108 @@
+"""What a run is: the settings that the experiment decides by, as they stand in the journal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from raytune_gp.errors import SpecError
+from raytune_gp.trial import Metric
+
+__all__ = ["SCOPES", "UNLIMITED", "ExperimentSpec"]
+
+SCOPES = ("last", "avg", "last-5-avg", "last-10-avg", "all")
+UNLIMITED = -1
+
+
+@dataclass(frozen=True)
+class ExperimentSpec:
+    """The settings of a run. JSON throughout, so that any process can read a run from its journal.
+
+    `num_samples` counts trials (grid cells included), `UNLIMITED` for no bound. Times are in seconds.
+    `scope` says which of a trial's values of the metric is its objective, as in Ray Tune. `stop` maps a
+    metric to the value that ends a trial once reached (at least that for `mode="max"` metrics, counts and
+    times; at most that for the run's own metric when it is minimised). `max_failures` is how often a trial
+    may raise and be tried again (-1: always). `keep_checkpoints` of each trial are kept, the newest always
+    among them. `searcher`, `scheduler`, `trainable` and `space` describe those parts to readers.
+    """
+
+    name: str
+    metrics: tuple[Metric, ...]
+    num_samples: int = 1
+    scope: str = "last"
+    seed: int = 0
+    max_concurrent_trials: int | None = None
+    resources: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})
+    time_budget_s: float | None = None
+    stop: Mapping[str, float] = field(default_factory=dict)
+    max_failures: int = 0
+    max_losses: int = 3
+    fail_fast: bool = False
+    grace_s: float = 10.0
+    keep_checkpoints: int | None = None
+    checkpoint_metric: Metric | None = None
+    storage_path: str = ""
+    searcher: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    trainable: str = ""
+    space: Mapping[str, Any] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._require(bool(self.name), "name", self.name, "a name of at least one character")
+        self._require(bool(self.metrics), "metric", self.metrics, "the name of the metric to optimise")
+        for metric in self.metrics:
+            self._require(metric.mode in ("max", "min"), "mode", metric.mode, '"max" or "min"')
+        self._require(
+            self.num_samples == UNLIMITED or self.num_samples >= 1,
+            "num_samples",
+            self.num_samples,
+            "at least 1, or -1 for no bound",
+        )
+        self._require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
+        self._require(
+            self.max_concurrent_trials is None or self.max_concurrent_trials >= 1,
+            "max_concurrent_trials",
+            self.max_concurrent_trials,
+            "at least 1, or None for what the cluster holds",
+        )
+        for name in ("time_budget_s", "grace_s"):
+            value = getattr(self, name)
+            ok = value is None or (isinstance(value, int | float) and math.isfinite(value) and value > 0)
+            self._require(ok, name, value, "a positive number of seconds")
+        self._require(self.max_failures >= -1, "max_failures", self.max_failures, "0 or more, or -1")
+        self._require(
+            self.keep_checkpoints is None or self.keep_checkpoints >= 1,
+            "num_to_keep",
+            self.keep_checkpoints,
+            "at least 1, or None to keep all",
+        )
+
+    @staticmethod
+    def _require(ok: bool, name: str, value: Any, expected: str) -> None:
+        if not ok:
+            raise SpecError(f"{name} is {value!r}; it must be {expected}")
+
+    @property
+    def metric(self) -> Metric:
+        """The first metric: the one that tables and plots are sorted by."""
+        return self.metrics[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ExperimentSpec:
+        """What `to_json` wrote."""
+        known = dict(data)
+        known["metrics"] = tuple(Metric(**m) for m in data["metrics"])
+        if data.get("checkpoint_metric"):
+            known["checkpoint_metric"] = Metric(**data["checkpoint_metric"])
+        return cls(**known)
+
+    def changed(self, changes: Mapping[str, Any]) -> ExperimentSpec:
+        """The spec with `changes` (JSON values) made."""
+        return self.from_json({**self.to_json(), **changes}) if changes else replace(self)

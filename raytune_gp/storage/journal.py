@@ -1,0 +1,282 @@
+"""The journal: an append-only table of events in a SQL database, many runs to a file.
+
+SQLite in WAL mode with synchronous=FULL, so that what was committed survives a power cut. A run's term
+fences off writers that do not know that they were replaced: it is checked in the transaction that writes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from raytune_gp.errors import JournalError, RunExistsError, RunNotFoundError, StaleTermError
+from raytune_gp.events import SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
+from raytune_gp.protocols import UserRequest
+
+__all__ = ["RunRow", "SQLJournal", "default_journal_url"]
+
+_metadata = sa.MetaData()
+_runs = sa.Table(
+    "runs",
+    _metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("term", sa.Integer, nullable=False),
+)
+_events = sa.Table(
+    "events",
+    _metadata,
+    sa.Column("run", sa.String(255), sa.ForeignKey("runs.name"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("term", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+_requests = sa.Table(
+    "requests",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String(255), nullable=False, index=True),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("taken", sa.Boolean, nullable=False, default=False),
+)
+
+_BUSY_S = 30
+"""How long a statement waits for another process's transaction, in seconds."""
+
+
+def default_journal_url() -> str:
+    """`~/.raytune_gp/journal.db` as a database URL."""
+    return f"sqlite:///{Path.home() / '.raytune_gp' / 'journal.db'}"
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the journal lists it."""
+
+    name: str
+    created_at: float
+    term: int
+    events: int
+
+
+class SQLJournal:
+    """A journal behind an SQLAlchemy URL. One object a process; safe to use from several threads.
+
+    Raises JournalError where the database cannot be opened, with the URL's password hidden.
+    """
+
+    def __init__(self, url: str):
+        self.url = url
+        try:
+            parsed = sa.make_url(url)
+            if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+                Path(str(parsed.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            self._engine = _make_engine(parsed)
+            _metadata.create_all(self._engine)
+        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
+            shown = _hide_password(url)
+            raise JournalError(
+                f"the journal {shown} cannot be opened: {error}. It must be a database URL such as "
+                f"sqlite:////path/to/journal.db, on a local disk that is writable"
+            ) from error
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self._engine.dispose()
+
+    # --- writing ---
+
+    def create_run(self, run: str, event: RunCreated) -> None:
+        """Write the first event of a new run. Raises RunExistsError where the name is taken."""
+        try:
+            with self._writing() as connection:
+                connection.execute(_runs.insert().values(name=run, created_at=event.at, term=0))
+                connection.execute(_events.insert().values(**_row(run, 0, 0, event)))
+        except IntegrityError:
+            raise RunExistsError(
+                f"a run named {run!r} is in the journal {_hide_password(self.url)} already: go on with it by "
+                f"resume=True, or take another name"
+            ) from None
+
+    def raise_term(self, run: str) -> int:
+        """Take `run` over, and return its new term. Raises RunNotFoundError."""
+        with self._writing() as connection:
+            found = connection.execute(
+                _runs.update().where(_runs.c.name == run).values(term=_runs.c.term + 1)
+            )
+            if found.rowcount == 0:
+                raise self._not_found(run)
+            return connection.execute(sa.select(_runs.c.term).where(_runs.c.name == run)).scalar_one()
+
+    def append(self, run: str, term: int, first_index: int, events: Sequence[Event]) -> None:
+        """Commit `events` at positions from `first_index`, all or none.
+
+        Raises StaleTermError where the term was raised by another coordinator, and JournalError where the
+        database fails. The outcome is then unknown, and the same call again is safe: what this term has
+        committed is not repeated.
+        """
+        rows = [_row(run, term, first_index + i, event) for i, event in enumerate(events)]
+        try:
+            with self._writing() as connection:
+                self._check_term(connection, run, term)
+                connection.execute(_events.insert(), rows)
+        except IntegrityError:
+            if not self._committed(run, term, first_index + len(events) - 1):
+                raise StaleTermError(
+                    f"positions from {first_index} of run {run!r} were written by another coordinator"
+                ) from None
+        except OperationalError as error:
+            raise JournalError(
+                f"the journal {_hide_password(self.url)} cannot be written: {error}"
+            ) from error
+
+    def _check_term(self, connection: sa.Connection, run: str, term: int) -> None:
+        current = connection.execute(
+            sa.select(_runs.c.term).where(_runs.c.name == run).with_for_update()
+        ).scalar_one_or_none()
+        if current != term:
+            raise StaleTermError(
+                f"term {term} of run {run!r} is over, and term {current} has begun: this coordinator must stop"
+            )
+
+    def _committed(self, run: str, term: int, last_index: int) -> bool:
+        query = sa.select(_events.c.term).where(_events.c.run == run, _events.c.position == last_index)
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one_or_none() == term
+
+    # --- reading ---
+
+    def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, Event]]:
+        """The events of `run` behind `after_index`, in order. Raises RunNotFoundError, SchemaVersionError."""
+        query = (
+            sa.select(_events.c.position, _events.c.kind, _events.c.version, _events.c.body)
+            .where(_events.c.run == run, _events.c.position > after_index)
+            .order_by(_events.c.position)
+        )
+        with self._reading() as connection:
+            if after_index < 0 and not self._exists(connection, run):
+                raise self._not_found(run)
+            for position, kind, version, body in connection.execute(query).yield_per(5000):
+                yield position, event_from_json(kind, body, version)
+
+    def runs(self) -> list[RunRow]:
+        """Every run in the journal, the oldest first."""
+        count = sa.select(sa.func.max(_events.c.position) + 1).where(_events.c.run == _runs.c.name)
+        query = sa.select(_runs.c.name, _runs.c.created_at, _runs.c.term, count.scalar_subquery()).order_by(
+            _runs.c.created_at
+        )
+        with self._reading() as connection:
+            return [RunRow(*row) for row in connection.execute(query)]
+
+    def exists(self, run: str) -> bool:
+        """Whether the journal holds a run of this name."""
+        with self._reading() as connection:
+            return self._exists(connection, run)
+
+    def _exists(self, connection: sa.Connection, run: str) -> bool:
+        return connection.execute(sa.select(_runs.c.name).where(_runs.c.name == run)).first() is not None
+
+    def _not_found(self, run: str) -> RunNotFoundError:
+        names = [row.name for row in self.runs()][-5:]
+        known = f"its newest runs are {', '.join(names)}" if names else "it holds no run yet"
+        return RunNotFoundError(f"no run named {run!r} in the journal {_hide_password(self.url)}: {known}")
+
+    # --- requests from other shells ---
+
+    def request(self, run: str, kind: str, body: Mapping[str, Any] | None = None) -> None:
+        """Ask the coordinator of `run` for something (`UserRequest`): it reads these rows as it goes."""
+        with self._writing() as connection:
+            if not self._exists(connection, run):
+                raise self._not_found(run)
+            connection.execute(
+                _requests.insert().values(run=run, kind=kind, body=json.dumps(body or {}), taken=False)
+            )
+
+    def take_requests(self, run: str) -> list[UserRequest]:
+        """The requests that nobody has taken, and mark them as taken."""
+        waiting = sa.select(_requests.c.id, _requests.c.kind, _requests.c.body).where(
+            _requests.c.run == run, _requests.c.taken.is_(False)
+        )
+        with self._reading() as connection:
+            if connection.execute(waiting.limit(1)).first() is None:
+                return []
+        with self._writing() as connection:
+            rows = connection.execute(waiting.order_by(_requests.c.id)).all()
+            connection.execute(
+                _requests.update().where(_requests.c.id.in_([r.id for r in rows])).values(taken=True)
+            )
+        return [UserRequest(r.id, r.kind, json.loads(r.body)) for r in rows]
+
+    # --- connections ---
+
+    def _reading(self) -> Any:
+        return self._engine.connect()
+
+    def _writing(self) -> Any:
+        return self._engine.execution_options(raytune_write=True).begin()
+
+
+def _row(run: str, term: int, position: int, event: Event) -> dict[str, Any]:
+    return {
+        "run": run,
+        "position": position,
+        "term": term,
+        "kind": type(event).__name__,
+        "version": SCHEMA_VERSION,
+        "body": event_to_json(event),
+    }
+
+
+def _hide_password(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return "(unreadable URL)"
+
+
+def _make_engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    if url.database not in (None, "", ":memory:"):
+        url = url.set(database=str(Path(str(url.database)).expanduser()))
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        # The driver must not begin transactions by itself: it would not begin one before a SELECT, and a
+        # stale writer could pass the check of the term.
+        connection.isolation_level = None
+        _set_wal(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("raytune_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _set_wal(connection: Any) -> None:
+    """Switch to WAL mode, which SQLite refuses at once while another process opens the same new file."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

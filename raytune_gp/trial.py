@@ -1,0 +1,243 @@
+"""Trials and what surrounds them: configs, suggestions, observations, reports, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = [
+    "CheckpointRecord",
+    "Config",
+    "History",
+    "Metric",
+    "Observation",
+    "Suggestion",
+    "Trial",
+    "TrialStatus",
+]
+
+Config = dict[str, Any]
+"""One point of a search space: hyperparameter name to value, nested as the user nested it."""
+
+
+class TrialStatus(StrEnum):
+    """Where a trial is in its life.
+
+    PENDING ──► RUNNING ──► COMPLETED   the trainable returned, or met a stop criterion
+       ▲         │  │ └───► STOPPED     a scheduler or a person ended it early
+       │ retry   │  └─────► FAILED      it raised more often than allowed
+       ├─────────┤
+       │ resume  ▼
+       └────── PAUSED                   its checkpoint waits for a worker
+    """
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen to the trial."""
+        return self in _FINISHED
+
+
+_FINISHED = frozenset({TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric to optimise: its name, and whether `"max"` or `"min"` is better."""
+
+    name: str
+    mode: str = "max"
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether value `a` is strictly better than value `b`."""
+        return a > b if self.mode == "max" else a < b
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A proposed config, without id: the experiment accepts it and makes it a trial.
+
+    `provenance` is JSON: which method proposed it, and what it predicted.
+    """
+
+    config: Config
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A finished config as a searcher sees it.
+
+    `values` has one finite float for each metric of the run, in the metric's own direction; None where
+    the trial has no usable value (failed, diverged to NaN, never reported), and `failure` then says why.
+    """
+
+    config: Config
+    values: tuple[float, ...] | None
+    trial_id: str = ""
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """A checkpoint that is safe in storage: `path` is a directory below the run's storage path."""
+
+    path: str
+    step: int
+    attempt: int
+    value: float | None = None
+
+
+class History:
+    """The reports of a trial, column by column: 8 bytes a number instead of a dictionary a report.
+
+    `steps` ascend. A metric that is absent from a report is NaN there; metrics that are no numbers are
+    kept from the last report alone, in `last`.
+    """
+
+    __slots__ = ("columns", "last", "steps", "times")
+
+    def __init__(self) -> None:
+        self.steps: array[int] = array("q")
+        self.times: array[float] = array("d")
+        self.columns: dict[str, array[float]] = {}
+        self.last: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, History):
+            return NotImplemented
+        return (
+            self.steps == other.steps
+            and self.times == other.times
+            and {k: v.tobytes() for k, v in self.columns.items()}
+            == {k: v.tobytes() for k, v in other.columns.items()}
+            and repr(self.last) == repr(other.last)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def append(self, step: int, metrics: Mapping[str, Any], at: float) -> None:
+        """Add the report of `step`, made at time `at` (seconds)."""
+        for name, value in metrics.items():
+            if not _is_number(value):
+                continue
+            column = self.columns.get(name)
+            if column is None:
+                column = self.columns[name] = array("d", [math.nan]) * len(self.steps)
+            column.append(float(value))
+        self.steps.append(step)
+        self.times.append(at)
+        count = len(self.steps)
+        for column in self.columns.values():
+            if len(column) < count:
+                column.append(math.nan)
+        self.last = dict(metrics)
+
+    def truncate(self, step: int) -> None:
+        """Forget the reports beyond `step`: a new attempt makes them again."""
+        keep = len(self.steps)
+        while keep and self.steps[keep - 1] > step:
+            keep -= 1
+        if keep == len(self.steps):
+            return
+        del self.steps[keep:], self.times[keep:]
+        for column in self.columns.values():
+            del column[keep:]
+        self.last = {k: c[-1] for k, c in self.columns.items() if keep and not math.isnan(c[-1])}
+
+    def row(self, position: int) -> dict[str, float]:
+        """The numeric metrics of the report at `position`, absent ones left out."""
+        return {k: c[position] for k, c in self.columns.items() if not math.isnan(c[position])}
+
+    def values(self, metric: str, upto: int | None = None) -> array[float]:
+        """The values of `metric`, those of the reports up to step `upto` where it is given."""
+        column = self.columns.get(metric, array("d"))
+        if upto is None or not self.steps or upto >= self.steps[-1]:
+            return column
+        return array("d", (v for v, s in zip(column, self.steps, strict=True) if s <= upto))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(slots=True)
+class Trial:
+    """An accepted config with its status and history. Only `RunState.apply` changes one."""
+
+    id: str
+    number: int
+    config: Config
+    provenance: Mapping[str, Any]
+    created_at: float
+    status: TrialStatus = TrialStatus.PENDING
+    attempt: int = 0
+    worker: str | None = None
+    started: bool = False
+    resume_from: CheckpointRecord | None = None
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
+    history: History = field(default_factory=History)
+    stopping: str | None = None
+    decided_step: int | None = None
+    reason: str | None = None
+    next_config: Config | None = None
+    failures: int = 0
+    losses: int = 0
+    error: str | None = None
+    objective: tuple[float, ...] | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    time_total_s: float = 0.0
+
+    @property
+    def step(self) -> int:
+        """The last reported step; 0 before the first report."""
+        return self.history.steps[-1] if self.history.steps else 0
+
+    @property
+    def checkpoint(self) -> CheckpointRecord | None:
+        """The newest checkpoint, or None."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    @property
+    def label(self) -> str:
+        """The trial's id as people read it and as its directory is named."""
+        return f"trial_{self.id}"
+
+    def value(self, metric: Metric, scope: str = "last") -> float | None:
+        """The trial's value of `metric` in Ray's `scope`, up to the step it was decided on.
+
+        The last one reported, the average of all or of the last 5 or 10 (`"avg"`, `"last-5-avg"`,
+        `"last-10-avg"`), or the best of all (`"all"`). None when the metric was never reported; NaN and
+        infinities are returned as they are.
+        """
+        values = self.history.values(metric.name, self.decided_step)
+        if scope == "last":
+            return _last_reported(values, self.history.last.get(metric.name))
+        values = array("d", (v for v in values if not math.isnan(v)))
+        if not values:
+            return None
+        if scope == "all":
+            return max(values) if metric.mode == "max" else min(values)
+        window = {"avg": len(values), "last-5-avg": 5, "last-10-avg": 10}[scope]
+        return math.fsum(values[-window:]) / len(values[-window:])
+
+
+def _last_reported(values: array[float], last: Any) -> float | None:
+    """The last value that was reported, skipping reports without it; NaN only if it was reported as NaN."""
+    if _is_number(last) and math.isnan(last):
+        return math.nan
+    return next((v for v in reversed(values) if not math.isnan(v)), None)

@@ -1,0 +1,159 @@
+"""What several test files share: a journal in memory, a scripted searcher, and runs in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from raytune_gp import events as ev
+from raytune_gp import messages as msg
+from raytune_gp.errors import StaleTermError
+from raytune_gp.execution.loop import Loop
+from raytune_gp.execution.simulated import Curve, Network, SimulatedCluster, SimulatedExecutor
+from raytune_gp.experiment import Experiment
+from raytune_gp.protocols import Scheduler, UserRequest
+from raytune_gp.schedulers import FIFOScheduler
+from raytune_gp.spec import ExperimentSpec
+from raytune_gp.trial import Config, Metric
+
+
+class MemoryJournal:
+    """A journal that lives in a list, with the codec of the real one."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str]] = []
+        self.term = 0
+        self.requests: list[UserRequest] = []
+
+    def create(self, spec: ExperimentSpec) -> None:
+        self._add([ev.RunCreated(0.0, spec.to_json())])
+
+    def _add(self, events: Sequence[ev.Event]) -> None:
+        self.rows += [(type(e).__name__, ev.event_to_json(e)) for e in events]
+
+    def raise_term(self, run: str) -> int:
+        self.term += 1
+        return self.term
+
+    def append(self, run: str, term: int, first_index: int, events: Sequence[ev.Event]) -> None:
+        if term != self.term:
+            raise StaleTermError(f"{term} is not {self.term}")
+        assert first_index == len(self.rows), (first_index, len(self.rows))
+        self._add(events)
+
+    def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, ev.Event]]:
+        for index, (kind, body) in enumerate(self.rows):
+            if index > after_index:
+                yield index, ev.event_from_json(kind, body)
+
+    def take_requests(self, run: str) -> list[UserRequest]:
+        taken, self.requests = self.requests, []
+        return taken
+
+    def events(self) -> list[ev.Event]:
+        return [e for _, e in self.read("run")]
+
+    def of(self, kind: type[ev.Event]) -> list[Any]:
+        return [e for e in self.events() if isinstance(e, kind)]
+
+
+class Numbers:
+    """Stands in for an `Asker`: suggestion k is the config `{"x": k}`."""
+
+    def __init__(self, total: int | None = None):
+        self.total = total
+        self.asked: list[msg.Suggest] = []
+
+    def ask(self, command: msg.Suggest) -> msg.Input:
+        self.asked.append(command)
+        stop = command.start + command.count
+        if self.total is not None:
+            stop = min(stop, self.total)
+        configs = [{"config": {"x": k}, "provenance": {}} for k in range(command.start, stop)]
+        return msg.Suggested(command.request, configs, None, len(configs) < command.count)
+
+
+def flat_curve(steps: int = 3, seconds: float = 1.0) -> Curve:
+    """Every trial reports `score = x` in each of `steps` steps."""
+
+    def curve(config: Config, first: int) -> Iterator[tuple[float, Mapping[str, Any]]]:
+        for _ in range(first, steps):
+            yield seconds, {"score": float(config["x"])}
+
+    return curve
+
+
+def noisy_curve(steps: int, seed: int = 0) -> Curve:
+    """Steps of random length whose score depends on config and step alone."""
+
+    def curve(config: Config, first: int) -> Iterator[tuple[float, Mapping[str, Any]]]:
+        for step in range(first + 1, steps + 1):
+            rng = np.random.default_rng([seed, int(config["x"]), step])
+            yield float(rng.exponential(1.0)) + 0.01, {"score": float(rng.normal())}
+
+    return curve
+
+
+def make_spec(**settings: Any) -> ExperimentSpec:
+    return ExperimentSpec(
+        **{"name": "run", "metrics": (Metric("score", "max"),), "num_samples": 6, **settings}
+    )
+
+
+class Simulation:
+    """One run in virtual time, whose coordinator can be made to crash and come back."""
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        curve: Curve,
+        *,
+        slots: int = 2,
+        scheduler: Callable[[], Scheduler] = FIFOScheduler,
+        asker: Any = None,
+        network: Network | None = None,
+        uses_results: bool = True,
+        seed: int = 0,
+        journal: Any = None,
+    ):
+        self.journal = journal or MemoryJournal()
+        self.journal.create(spec)
+        self.cluster = SimulatedCluster(curve, slots=slots, network=network, seed=seed)
+        self.asker = asker or Numbers()
+        self.make = lambda: Experiment(scheduler(), uses_results=uses_results)
+        self.executor: Any = None
+        self.loop: Loop
+        self.connect()
+
+    def connect(self, wrap: Callable[[Any], Any] = lambda executor: executor) -> None:
+        """A (new) coordinator takes the run over."""
+        if self.executor is not None:
+            self.executor.disconnect()
+        self.executor = SimulatedExecutor(self.cluster, self.asker)
+        self.loop = Loop("run", self.make, self.journal, wrap(self.executor), sleep=lambda s: None)
+
+    def start(self, first: Sequence[msg.Input] = ()) -> Simulation:
+        self.loop.open(first)
+        return self
+
+    def run(self, turns: int = 100_000) -> Simulation:
+        """Turn until the run is over; fails where it is not after so many turns."""
+        for _ in range(turns):
+            if self.loop.experiment.is_over:
+                return self
+            self.loop.turn()
+        raise AssertionError(f"not over after {turns} turns: {self.state}")
+
+    @property
+    def state(self) -> Any:
+        return self.loop.experiment.state
+
+
+def replayed(events: Sequence[ev.Event], scheduler: Scheduler | None = None) -> Experiment:
+    """A fresh experiment that has applied `events`."""
+    experiment = Experiment(scheduler or FIFOScheduler())
+    for event in events:
+        experiment.apply(event)
+    return experiment
