@@ -344,6 +344,9 @@ def event_from_json(kind: str, body: str, version: int = SCHEMA_VERSION) -> Even
     return Event.registry[kind](**data)
 
 
+_NONFINITE = ("nan", "inf", "-inf")
+
+
 def _tag_nonfinite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": repr(value)}
@@ -355,4 +358,4 @@ def _tag_nonfinite(value: Any) -> Any:
 
 
 def _untag(value: dict[str, Any]) -> Any:
-    return float(value["$float"]) if value.keys() == {"$float"} else value
+    return float(value["$float"]) if value.get("$float") in _NONFINITE and len(value) == 1 else value

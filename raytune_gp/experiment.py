@@ -110,7 +110,7 @@ class Experiment:
 
     def _stop_trial(self, input: msg.StopTrial, now: float) -> Iterator[ev.Event]:
         trial = self.state.trials.get(input.trial)
-        if trial is None or trial.status.is_finished:
+        if trial is None or trial.status.is_finished or trial.stopping in ("stop", "complete"):
             return
         if trial.worker is not None:
             yield ev.Decided(now, trial.id, trial.attempt, trial.step, "stop", input.reason, "user")
@@ -175,7 +175,7 @@ class Experiment:
     def _report(self, item: msg.Item, trial: Trial, now: float) -> Iterator[ev.Event]:
         step, metrics = item.body["step"], item.body["metrics"]
         yield ev.Reported(now, item.worker, item.seq, trial.id, item.attempt, step, metrics, item.time)
-        if trial.stopping is None:
+        if trial.stopping in (None, "halt"):
             yield from self._decide_on(trial, bool(item.body.get("checkpoint")), now)
 
     def _decide_on(self, trial: Trial, checkpoint_comes: bool, now: float) -> Iterator[ev.Event]:
@@ -194,10 +194,10 @@ class Experiment:
             case Stop(reason):
                 yield decided("stop", reason, rule)
             case Pause(reason):
-                if checkpoint_comes or trial.checkpoint is not None:
+                if checkpoint_comes or trial.resume_point is not None:
                     yield decided("pause", reason, rule)
             case Exploit(source, config, reason):
-                if self.state.trials[source].checkpoint is not None:
+                if self.state.trials[source].resume_point is not None:
                     yield decided("exploit", reason, rule, source=source, config=config)
 
     def _met_criterion(self, trial: Trial) -> str | None:
@@ -237,7 +237,7 @@ class Experiment:
         elif outcome == "completed":
             yield self._ended(trial, TrialStatus.COMPLETED, now)
         elif outcome == "interrupted":
-            if trial.stopping == "pause" and self.state.status is RunStatus.RUNNING and trial.checkpoint:
+            if trial.stopping == "pause" and trial.resume_point is not None:
                 yield ev.TrialPaused(now, trial.id)
             else:
                 yield ev.TrialRequeued(now, trial.id, trial.reason or self.state.reason or "interrupted")
@@ -315,7 +315,7 @@ class Experiment:
         """Give a trial to an idle worker: one that waits, else one to resume, else a new one."""
         state = self.state
         worker_id = next(iter(state.idle), None)
-        if worker_id is None:
+        if worker_id is None or len(state.running) >= self._slots_wanted():
             return None
         if not state.queue:
             resumed = self.scheduler.next_to_resume() if state.paused else None

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from raytune_gp.events import Event
-from raytune_gp.messages import Command, Input
+from raytune_gp.messages import Command, Input, Suggest
 from raytune_gp.trial import Config, Observation, Suggestion, Trial
 
 __all__ = [
+    "Advisor",
     "Continue",
     "Decision",
     "Executor",
@@ -72,6 +73,13 @@ class Searcher(Protocol):
 
     def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
         """Propose `request.count` configs that are neither finished nor pending, where there are such."""
+
+
+class Advisor(Protocol):
+    """Asks the searcher on behalf of an executor (`searchers.asking.Asker`)."""
+
+    def ask(self, command: Suggest) -> Input:
+        """The answer to `command`, Suggested or SuggestFailed; never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +157,15 @@ class Journal(Protocol):
     def raise_term(self, run: str) -> int:
         """Take the run over: later appends under a lower term are refused. Returns the new term."""
 
-    def append(self, run: str, term: int, first_index: int, events: Sequence[Event]) -> None:
-        """Commit `events` at indices from `first_index`, durably and all or none.
+    def append(
+        self,
+        run: str,
+        term: int,
+        first_index: int,
+        events: Sequence[Event],
+        requests: Sequence[UserRequest] = (),
+    ) -> None:
+        """Commit `events` at indices from `first_index` and close `requests`, durably and all or none.
 
         Raises StaleTermError where another coordinator has raised the term.
         """
@@ -158,13 +173,16 @@ class Journal(Protocol):
     def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, Event]]:
         """The committed events behind `after_index`, in order."""
 
-    def take_requests(self, run: str) -> Sequence[UserRequest]:
-        """What other shells have asked of the run and no coordinator has taken yet."""
+    def open_requests(self, run: str) -> Sequence[UserRequest]:
+        """What other shells have asked of the run and no commit has closed yet, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserRequest:
-    """A row of the requests table: `kind` is stop, stop_trial or add_samples."""
+    """A row of the requests table, closed by the commit of what it led to.
+
+    `kind` is stop (with a `reason`), stop_trial (`trial` and `reason`) or resume (changes of the spec).
+    """
 
     id: int
     kind: str

@@ -20,7 +20,7 @@ UNLIMITED = -1
 class ExperimentSpec:
     """The settings of a run. JSON throughout, so that any process can read a run from its journal.
 
-    `num_samples` counts trials (grid cells included), `UNLIMITED` for no bound. Times are in seconds.
+    `run_id` tells this run from others that had its name. `num_samples` counts trials (grid cells included), `UNLIMITED` for no bound. Times are in seconds.
     `scope` says which of a trial's values of the metric is its objective, as in Ray Tune. `stop` maps a
     metric to the value that ends a trial once reached (at least that for `mode="max"` metrics, counts and
     times; at most that for the run's own metric when it is minimised). `max_failures` is how often a trial
@@ -30,6 +30,7 @@ class ExperimentSpec:
 
     name: str
     metrics: tuple[Metric, ...]
+    run_id: str = ""
     num_samples: int = 1
     scope: str = "last"
     seed: int = 0

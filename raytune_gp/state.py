@@ -7,6 +7,7 @@ for each key, replaced or withdrawn as events come.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ class RunState:
             return 0
         if self.spec.num_samples == UNLIMITED:
             return float("inf")
-        return self.spec.num_samples - len(self.trials) - len(self.ready)
+        return max(0, self.spec.num_samples - len(self.trials) - len(self.ready))
 
     @property
     def unfinished(self) -> int:
@@ -175,15 +176,14 @@ class RunState:
 
     def _stop_requested(self, event: ev.StopRequested) -> None:
         self.status, self.reason = RunStatus.STOPPING, event.reason
-        self.ready.clear()
+        self._forget_suggestions()
         for trial_id in self.running:
-            self._interrupt(self.trials[trial_id], "pause")
+            if self.trials[trial_id].stopping is None:
+                self._interrupt(self.trials[trial_id], "halt")
 
     def _run_ended(self, event: ev.RunEnded) -> None:
         self.status, self.reason = RunStatus(event.status), event.reason
-        self.ready.clear()
-        self.request = None
-        self.due.pop("suggest", None)
+        self._forget_suggestions()
 
     # --- workers ---
 
@@ -215,13 +215,15 @@ class RunState:
             del self.slots[worker.slot]
         for kind in ("connect", "release", "start", "interrupt", "acknowledge"):
             self.due.pop((kind, worker.id), None)
-        if worker.status is not WorkerStatus.RELEASED and worker.seq == 0:
+        released = worker.status is WorkerStatus.RELEASED
+        if not released and worker.seq == 0:
             self.losses_in_a_row += 1
         if worker.trial is not None:
             trial = self.trials[worker.trial]
             trial.worker, trial.started = None, False
-            trial.losses += 1
-            trial.error = event.reason
+            if not released:
+                trial.losses += 1
+                trial.error = event.reason
 
     def _saw(self, worker_id: str, seq: int) -> None:
         worker = self.workers[worker_id]
@@ -262,10 +264,16 @@ class RunState:
         self.due.pop("suggest", None)
 
     def _suggestions_withdrawn(self, event: ev.SuggestionsWithdrawn) -> None:
-        for _ in range(event.count):
-            self.ready.pop()
-        self.suggested -= event.count
-        self.exhausted = False
+        self._forget_suggestions()
+
+    def _forget_suggestions(self) -> None:
+        """Drop those that wait, and the open request that counted on them; their ordinals are free again."""
+        if self.ready:
+            self.suggested -= len(self.ready)
+            self.exhausted = False
+            self.ready.clear()
+        self.request = None
+        self.due.pop("suggest", None)
 
     # --- trials ---
 
@@ -286,8 +294,9 @@ class RunState:
         resume_from = CheckpointRecord(**event.resume_from) if event.resume_from else None
         trial.status, trial.attempt, trial.worker = TrialStatus.RUNNING, event.attempt, worker.id
         trial.started, trial.stopping, trial.resume_from = False, None, resume_from
+        trial.next_config = trial.next_checkpoint = None
         trial.history.truncate(resume_from.step if resume_from else 0)
-        trial.decided_step = trial.reason = trial.next_config = None
+        trial.decided_step = trial.reason = None
         worker.trial, worker.attempt = trial.id, event.attempt
         self.running[trial.id] = None
         del self.idle[worker.id]
@@ -310,7 +319,9 @@ class RunState:
         self._saw(event.worker, event.seq)
         trial = self.trials[event.trial]
         trial.history.append(event.step, event.metrics, event.time)
-        trial.time_total_s = float(event.metrics.get("time_total_s", trial.time_total_s))
+        seconds = event.metrics.get("time_total_s")
+        if isinstance(seconds, int | float):
+            trial.time_total_s = float(seconds)
 
     def _checkpointed(self, event: ev.Checkpointed) -> None:
         self._saw(event.worker, event.seq)
@@ -343,11 +354,11 @@ class RunState:
         trial.reason = event.reason
         if event.action in ("stop", "complete"):
             trial.decided_step = event.step
-        if event.action == "exploit":
+        if event.action == "exploit" and event.source is not None:
             trial.next_config = event.config
-            trial.resume_from = self.trials[event.source].checkpoint if event.source else None
-            if trial.resume_from:
-                self.borrowed.add(trial.resume_from.path)
+            trial.next_checkpoint = self.trials[event.source].resume_point
+            if trial.next_checkpoint:
+                self.borrowed.add(trial.next_checkpoint.path)
         self._interrupt(trial, event.action)
 
     def _interrupt(self, trial: Trial, action: str) -> None:
@@ -362,17 +373,18 @@ class RunState:
     def _trial_requeued(self, event: ev.TrialRequeued) -> None:
         trial = self.trials[event.trial]
         self.running.pop(trial.id, None)
-        trial.status = TrialStatus.PENDING
         if trial.stopping == "exploit" and trial.next_config is not None:
-            trial.config = trial.next_config
+            trial.config, trial.resume_from = trial.next_config, trial.next_checkpoint
         else:
-            trial.resume_from = _resume_point(trial)
+            trial.resume_from = trial.resume_point
+        trial.status = TrialStatus.PENDING
         self.queue.appendleft(trial.id)
 
     def _trial_paused(self, event: ev.TrialPaused) -> None:
         trial = self.trials[event.trial]
         del self.running[trial.id]
-        trial.status, trial.resume_from = TrialStatus.PAUSED, _resume_point(trial)
+        trial.resume_from = trial.resume_point
+        trial.status = TrialStatus.PAUSED
         self.paused[trial.id] = None
 
     def _trial_ended(self, event: ev.TrialEnded) -> None:
@@ -405,7 +417,7 @@ class RunState:
         def rank(checkpoint: CheckpointRecord) -> tuple[float, int]:
             value = checkpoint.value
             worst = float("inf")
-            score = sign * value if metric is not None and value is not None and value == value else worst
+            score = sign * value if metric is not None and value is not None else worst
             return (score, -checkpoint.step)
 
         newest = checkpoints[-1]
@@ -413,19 +425,14 @@ class RunState:
         return (c for c in checkpoints if c is newest or c in best or c.path in self.borrowed)
 
 
-def _resume_point(trial: Trial) -> CheckpointRecord | None:
-    """The newest checkpoint of this attempt, else where the attempt itself went on from."""
-    newest = trial.checkpoint
-    return newest if newest is not None and newest.attempt == trial.attempt else trial.resume_from
-
-
 def _value_at(trial: Trial, metric: str, step: int) -> float | None:
+    """The trial's value of `metric` at `step`; None where there is none, or it is NaN."""
     column = trial.history.columns.get(metric)
     if column is None:
         return None
     for position in range(len(trial.history) - 1, -1, -1):
         if trial.history.steps[position] == step:
-            return column[position]
+            return None if math.isnan(column[position]) else column[position]
     return None
 
 

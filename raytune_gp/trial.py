@@ -101,16 +101,17 @@ class CheckpointRecord:
 class History:
     """The reports of a trial, column by column: 8 bytes a number instead of a dictionary a report.
 
-    `steps` ascend. A metric that is absent from a report is NaN there; metrics that are no numbers are
-    kept from the last report alone, in `last`.
+    `steps` ascend. A metric that is absent from a report is NaN in its column; the steps at which it was
+    reported as NaN are in `nans`. Metrics that are no numbers are kept from the last report alone, in `last`.
     """
 
-    __slots__ = ("columns", "last", "steps", "times")
+    __slots__ = ("columns", "last", "nans", "steps", "times")
 
     def __init__(self) -> None:
         self.steps: array[int] = array("q")
         self.times: array[float] = array("d")
         self.columns: dict[str, array[float]] = {}
+        self.nans: dict[str, list[int]] = {}
         self.last: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -124,6 +125,7 @@ class History:
             and self.times == other.times
             and {k: v.tobytes() for k, v in self.columns.items()}
             == {k: v.tobytes() for k, v in other.columns.items()}
+            and self.nans == other.nans
             and repr(self.last) == repr(other.last)
         )
 
@@ -138,6 +140,8 @@ class History:
             if column is None:
                 column = self.columns[name] = array("d", [math.nan]) * len(self.steps)
             column.append(float(value))
+            if math.isnan(value):
+                self.nans.setdefault(name, []).append(step)
         self.steps.append(step)
         self.times.append(at)
         count = len(self.steps)
@@ -156,6 +160,7 @@ class History:
         del self.steps[keep:], self.times[keep:]
         for column in self.columns.values():
             del column[keep:]
+        self.nans = {k: kept for k, s in self.nans.items() if (kept := [n for n in s if n <= step])}
         self.last = {k: c[-1] for k, c in self.columns.items() if keep and not math.isnan(c[-1])}
 
     def row(self, position: int) -> dict[str, float]:
@@ -164,10 +169,21 @@ class History:
 
     def values(self, metric: str, upto: int | None = None) -> array[float]:
         """The values of `metric`, those of the reports up to step `upto` where it is given."""
-        column = self.columns.get(metric, array("d"))
-        if upto is None or not self.steps or upto >= self.steps[-1]:
+        column = self.columns.get(metric)
+        if column is None:
+            return array("d")
+        if upto is None or upto >= self.steps[-1]:
             return column
         return array("d", (v for v, s in zip(column, self.steps, strict=True) if s <= upto))
+
+    def last_value(self, metric: str, upto: int | None = None) -> float | None:
+        """The value of `metric` in the newest report that has it, up to step `upto` where it is given."""
+        nans = self.nans.get(metric, ())
+        values = self.values(metric, upto)
+        for position in range(len(values) - 1, -1, -1):
+            if not math.isnan(values[position]) or self.steps[position] in nans:
+                return values[position]
+        return None
 
 
 def _is_number(value: Any) -> bool:
@@ -176,7 +192,12 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(slots=True)
 class Trial:
-    """An accepted config with its status and history. Only `RunState.apply` changes one."""
+    """An accepted config with its status and history. Only `RunState.apply` changes one.
+
+    `stopping` is why the attempt was told to end, if it was: a decision's action, or halt where the whole
+    run stops. `resume_from` is where the attempt went on from, or will where the trial waits for one.
+    `next_config` and `next_checkpoint` are what an exploit decision gives to the next attempt.
+    """
 
     id: str
     number: int
@@ -194,6 +215,7 @@ class Trial:
     decided_step: int | None = None
     reason: str | None = None
     next_config: Config | None = None
+    next_checkpoint: CheckpointRecord | None = None
     failures: int = 0
     losses: int = 0
     error: str | None = None
@@ -213,6 +235,15 @@ class Trial:
         return self.checkpoints[-1] if self.checkpoints else None
 
     @property
+    def resume_point(self) -> CheckpointRecord | None:
+        """Where one would go on from here: the newest checkpoint of this attempt, else its own beginning."""
+        newest = self.checkpoint
+        waits = self.status in (TrialStatus.PENDING, TrialStatus.PAUSED)
+        if newest is None or newest.attempt != self.attempt or waits:
+            return self.resume_from
+        return newest
+
+    @property
     def label(self) -> str:
         """The trial's id as people read it and as its directory is named."""
         return f"trial_{self.id}"
@@ -221,23 +252,17 @@ class Trial:
         """The trial's value of `metric` in Ray's `scope`, up to the step it was decided on.
 
         The last one reported, the average of all or of the last 5 or 10 (`"avg"`, `"last-5-avg"`,
-        `"last-10-avg"`), or the best of all (`"all"`). None when the metric was never reported; NaN and
-        infinities are returned as they are.
+        `"last-10-avg"`), or the best of all (`"all"`). None when the metric was never reported. A last value
+        of NaN, and infinities, are returned as they are; averages and the best leave NaN out.
         """
+        last = self.history.last_value(metric.name, self.decided_step)
+        if scope == "last" or last is None:
+            return last
         values = self.history.values(metric.name, self.decided_step)
-        if scope == "last":
-            return _last_reported(values, self.history.last.get(metric.name))
         values = array("d", (v for v in values if not math.isnan(v)))
         if not values:
-            return None
+            return last
         if scope == "all":
             return max(values) if metric.mode == "max" else min(values)
         window = {"avg": len(values), "last-5-avg": 5, "last-10-avg": 10}[scope]
         return math.fsum(values[-window:]) / len(values[-window:])
-
-
-def _last_reported(values: array[float], last: Any) -> float | None:
-    """The last value that was reported, skipping reports without it; NaN only if it was reported as NaN."""
-    if _is_number(last) and math.isnan(last):
-        return math.nan
-    return next((v for v in reversed(values) if not math.isnan(v)), None)

@@ -11,6 +11,8 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from raytune_gp import events as ev
@@ -57,16 +59,23 @@ class Loop:
         self.experiment = make_experiment()
         self.term = 0
 
-    def open(self, first: Sequence[msg.Input] = ()) -> None:
-        """Take the run over: raise the term, replay the journal, call for what is outstanding.
-
-        `first` are inputs to begin with, such as Resume.
-        """
+    def take_over(self) -> int:
+        """Raise the run's term, so that an earlier coordinator can write no more. Returns the new term."""
         self.term = self._journal.raise_term(self._run)
+        return self.term
+
+    def open(self, first: Sequence[msg.Input] = ()) -> None:
+        """Take the run over (unless that is done), replay its journal, and call for what is outstanding.
+
+        `first` are inputs to begin with.
+        """
+        if not self.term:
+            self.take_over()
         self._rebuild()
+        first_index = self.experiment.state.index + 1
         began = ev.TermStarted(self._now(), self.term, software_versions())
         self.experiment.apply(began)
-        self._commit([began])
+        self._commit([began], first_index)
         self._turn(first)
 
     def run(self) -> None:
@@ -85,13 +94,21 @@ class Loop:
         now = self._now()
         if self.experiment.deadline is not None and now >= self.experiment.deadline:
             inputs.append(msg.Tick())
-        if now - self._polled_at >= IDLE_S:
-            self._polled_at = now
-            inputs += map(_input_of, self._journal.take_requests(self._run))
+        requests = self._requests(now)
+        inputs += map(_input_of, requests)
         if inputs:
-            self._turn(inputs)
+            self._turn(inputs, requests)
 
-    def _turn(self, inputs: Sequence[msg.Input]) -> None:
+    def _requests(self, now: float) -> Sequence[UserRequest]:
+        """What other shells ask for, looked up once in IDLE_S; nothing while the journal cannot be read."""
+        if now - self._polled_at < IDLE_S:
+            return ()
+        self._polled_at = now
+        with suppress(JournalError):
+            return self._journal.open_requests(self._run)
+        return ()
+
+    def _turn(self, inputs: Sequence[msg.Input], requests: Sequence[UserRequest] = ()) -> None:
         first_index = self.experiment.state.index + 1
         now = self._now()
         events: list[ev.Event] = []
@@ -99,21 +116,21 @@ class Loop:
             for input in inputs or (msg.Tick(),):
                 events += self.experiment.advance(input, now)
         except Exception:
-            self._give_up(traceback.format_exc())
+            self._give_up(traceback.format_exc(), requests)
             return
-        if events:
-            self._commit(events, first_index)
+        if events or requests:
+            self._commit(events, first_index, requests)
         for command in self.experiment.commands():
             self._executor.send(command)
 
-    def _commit(self, events: Sequence[ev.Event], first_index: int | None = None) -> None:
+    def _commit(
+        self, events: Sequence[ev.Event], first_index: int, requests: Sequence[UserRequest] = ()
+    ) -> None:
         """Write `events`; while the database fails hold them, take no input, and try again."""
-        if first_index is None:
-            first_index = self.experiment.state.index + 1 - len(events)
         tries = 0
         while True:
             try:
-                self._journal.append(self._run, self.term, first_index, events)
+                self._journal.append(self._run, self.term, first_index, events, requests)
                 break
             except StaleTermError:
                 self._executor.close()
@@ -123,15 +140,16 @@ class Loop:
                 tries += 1
         self._on_commit(events)
 
-    def _give_up(self, error: str) -> None:
+    def _give_up(self, error: str, requests: Sequence[UserRequest]) -> None:
         """A decision raised: nothing of this turn is written; the run ends as failed and can be resumed."""
         self._rebuild()
         state = self.experiment.state
         if state.status.is_ended:
             raise RuntimeError(error)
+        first_index = state.index + 1
         failed = ev.RunEnded(self._now(), RunStatus.FAILED.value, f"a decision raised: {error}")
         self.experiment.apply(failed)
-        self._commit([failed])
+        self._commit([failed], first_index, requests)
         self._turn(())
 
     def _rebuild(self) -> None:
@@ -148,11 +166,14 @@ def _input_of(request: UserRequest) -> msg.Input:
         case "stop":
             return msg.StopRun(request.body.get("reason", "asked to stop"))
         case "stop_trial":
-            return msg.StopTrial(request.body["trial"], request.body.get("reason", "asked to stop"))
+            return msg.StopTrial(request.body.get("trial", ""), request.body.get("reason", "asked to stop"))
+        case "resume":
+            return msg.Resume(request.body)
         case _:
             return msg.Tick()
 
 
+@cache
 def software_versions() -> dict[str, str]:
     """Versions that suggestions depend on, for the journal."""
     found = {"python": platform.python_version()}

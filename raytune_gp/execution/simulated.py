@@ -18,7 +18,7 @@ import numpy as np
 
 from raytune_gp import messages as msg
 from raytune_gp.execution.outbox import Outbox
-from raytune_gp.searchers.asking import Asker
+from raytune_gp.protocols import Advisor
 from raytune_gp.trial import Config
 
 __all__ = ["Curve", "Network", "SimulatedCluster", "SimulatedExecutor"]
@@ -57,6 +57,7 @@ class SimulatedCluster:
         self.workers: dict[str, _Worker] = {}
         self.dead: set[str] = set()
         self.busy_s: dict[str, float] = {}
+        self.connections = itertools.count(1)
         self.rng = np.random.default_rng(seed)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._counter = itertools.count()
@@ -99,9 +100,10 @@ class _Worker:
     outbox: Outbox = field(init=False)
     listener: Callable[[], None] = lambda: None
     on_death: Callable[[], None] = lambda: None
+    connection: int = 0
     current: tuple[str, int] | None = None
     seen: set[tuple[str, int]] = field(default_factory=set)
-    mode: str | None = None
+    interrupted: set[tuple[str, int]] = field(default_factory=set)
     alive: bool = True
 
     def __post_init__(self) -> None:
@@ -112,15 +114,24 @@ class _Worker:
         if self.current is not None or key in self.seen:
             return
         self.seen.add(key)
-        self.current, self.mode = key, None
+        self.current = key
         self._say("started")
         first = command.resume_from.step if command.resume_from else 0
         curve = iter(self.cluster.curve(command.config, first))
         self._next(curve, first + 1, command.time_total_s)
 
     def interrupt(self, command: msg.Interrupt) -> None:
-        if self.current == (command.trial, command.attempt):
-            self.mode = command.mode
+        """Remember it, for it may overtake the start; whoever goes on beyond the grace period is killed."""
+        key = (command.trial, command.attempt)
+        if key in self.interrupted:
+            return
+        self.interrupted.add(key)
+
+        def grace_is_over() -> None:
+            if self.alive and self.current == key:
+                self.cluster.kill(self.id)
+
+        self.cluster.after(command.grace_s, grace_is_over)
 
     def die(self) -> None:
         self.alive = False
@@ -145,7 +156,7 @@ class _Worker:
             assert self.current is not None
             path = f"{self.current[0]}/{self.current[1]}/{step}"
             self._say("checkpoint", {"step": step, "path": path})
-            if self.mode is not None:
+            if self.current in self.interrupted:
                 self._end("interrupted")
             else:
                 self._next(curve, step + 1, total_s + seconds)
@@ -163,11 +174,15 @@ class _Worker:
 
 
 class SimulatedExecutor:
-    """One coordinator's connection to a `SimulatedCluster`. `disconnect` is what its crash looks like."""
+    """One coordinator's connection to a `SimulatedCluster`. `disconnect` is what its crash looks like.
 
-    def __init__(self, cluster: SimulatedCluster, asker: Asker):
+    What it has sent arrives nevertheless; a worker that hears a newer connection refuses an older one.
+    """
+
+    def __init__(self, cluster: SimulatedCluster, advisor: Advisor):
         self._cluster = cluster
-        self._asker = asker
+        self._advisor = advisor
+        self._number = next(cluster.connections)
         self._inputs: deque[msg.Input] = deque()
         self._cursors: dict[str, int] = {}
         self._connected = True
@@ -202,25 +217,25 @@ class SimulatedExecutor:
         match command:
             case msg.Connect():
                 wait = network.start_worker_s if command.create else network.latency_s
-                self._later(wait, lambda: self._connect(command))
+                self._cluster.after(wait, lambda: self._connect(command))
             case msg.Suggest():
                 if command.request not in self._asked:
                     self._asked.add(command.request)
-                    self._later(network.suggest_s, lambda: self._put(self._asker.ask(command)))
+                    self._later(network.suggest_s, lambda: self._put(self._advisor.ask(command)))
             case msg.Release():
-                self._later(network.latency_s, lambda: self._release(command.worker))
+                self._cluster.after(network.latency_s, lambda: self._release(command.worker))
             case msg.Start() | msg.Interrupt() | msg.Acknowledge():
                 self._deliver(command)
 
     def _deliver(self, command: msg.Start | msg.Interrupt | msg.Acknowledge) -> None:
         """Bring a command to its worker; a lost one is sent again, as Ray's calls are."""
         if self._cluster.chance(self._cluster.network.loss):
-            self._later(self._cluster.network.retry_s, lambda: self._deliver(command))
+            self._cluster.after(self._cluster.network.retry_s, lambda: self._deliver(command))
             return
 
         def arrive() -> None:
             worker = self._cluster.workers.get(command.worker)
-            if worker is None:
+            if worker is None or worker.connection > self._number:
                 return
             match command:
                 case msg.Start():
@@ -230,7 +245,7 @@ class SimulatedExecutor:
                 case msg.Acknowledge():
                     worker.outbox.acknowledge(command.seq)
 
-        self._later(self._cluster.network.latency_s, arrive)
+        self._cluster.after(self._cluster.network.latency_s, arrive)
 
     def _connect(self, command: msg.Connect) -> None:
         cluster = self._cluster
@@ -240,6 +255,9 @@ class SimulatedExecutor:
         if worker is None:
             self._put(msg.WorkerVanished(command.worker, "it was not found"))
             return
+        if worker.connection > self._number:
+            return
+        worker.connection = self._number
         self._cursors[command.worker] = command.after_seq
         latency = cluster.network.latency_s
         worker.listener = lambda: self._later(latency, lambda: self._read(command.worker))

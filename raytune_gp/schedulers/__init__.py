@@ -23,7 +23,7 @@ _NAMES = {
 
 
 def make_scheduler(name: str, metric: Metric, options: Mapping[str, Any] | None = None) -> Scheduler:
-    """The scheduler called `name`, for the run's first metric. Raises SpecError for an unknown name or option."""
+    """The scheduler called `name`, for the run's first metric. Raises SpecError for what it cannot be."""
     kind = _NAMES.get(name.lower())
     if kind is None:
         raise SpecError(f"scheduler is {name!r}; it must be one of {', '.join(sorted(_NAMES))}")

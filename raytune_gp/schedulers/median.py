@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 
 from raytune_gp.errors import SpecError
-from raytune_gp.events import Event, Reported
+from raytune_gp.events import AttemptAssigned, Event, Reported
 from raytune_gp.protocols import Continue, Decision, Stop
 from raytune_gp.trial import Metric, Trial
 
@@ -39,23 +39,25 @@ class MedianStoppingRule:
         self._metric = metric
         self._grace = grace_period
         self._min_samples = min_samples_required
-        self._running_means: dict[str, list[float]] = {}
-        """For each trial the average of its values up to its n-th report."""
+        self._finite: dict[str, list[int]] = {}
+        self._means: dict[str, list[float]] = {}
+        """For each trial, up to its n-th report: how many values were finite, and their average or NaN."""
 
     def apply(self, event: Event, trials: Mapping[str, Trial]) -> None:
         """Extend the running average of the trial that reported; a superseded tail is forgotten."""
+        if isinstance(event, AttemptAssigned) and event.trial in self._finite:
+            keep = len(trials[event.trial].history)
+            del self._finite[event.trial][keep:], self._means[event.trial][keep:]
         if not isinstance(event, Reported):
             return
-        value = event.metrics.get(self._metric.name)
-        value = float(value) if isinstance(value, int | float) else math.nan
-        means = self._running_means.setdefault(event.trial, [])
-        count = len(trials[event.trial].history)
-        del means[count - 1 :]
-        before = means[-1] if means else 0.0
+        finite, means = self._finite.setdefault(event.trial, []), self._means.setdefault(event.trial, [])
+        count, mean = (finite[-1], means[-1]) if means else (0, math.nan)
+        value = trials[event.trial].history.row(-1).get(self._metric.name, math.nan)
         if math.isfinite(value):
-            means.append(before + (value - before) / (len(means) + 1))
-        else:
-            means.append(before if means else math.nan)
+            count += 1
+            mean = value if count == 1 else mean + (value - mean) / count
+        finite.append(count)
+        means.append(mean)
 
     def on_result(self, trial: Trial) -> Decision:
         """Stop `trial` where its best value is worse than the median average of the others."""
@@ -64,7 +66,7 @@ class MedianStoppingRule:
             return Continue()
         others = [
             means[step - 1]
-            for other, means in self._running_means.items()
+            for other, means in self._means.items()
             if other != trial.id and len(means) >= step and not math.isnan(means[step - 1])
         ]
         if len(others) < self._min_samples:
@@ -76,8 +78,8 @@ class MedianStoppingRule:
         best = max(values) if self._metric.mode == "max" else min(values)
         if self._metric.better(median, best):
             return Stop(
-                f"its best {self._metric.name} of {best:.6g} after {step} reports is worse than {median:.6g}, "
-                f"the median of {len(others)} trials"
+                f"its best {self._metric.name} of {best:.6g} after {step} reports is worse than "
+                f"{median:.6g}, the median of {len(others)} trials"
             )
         return Continue()
 

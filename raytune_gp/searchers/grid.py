@@ -36,8 +36,8 @@ class GridSearcher:
                 axes.append(np.linspace(0.0, 1.0, points))
             else:
                 raise SpaceError(
-                    f"grid search cannot list the values of {dimension.name!r}: give it a choice, a randint or "
-                    f"a quantised domain of at most 1024 values, or say points=n (2 or more) for n values each"
+                    f"grid search cannot list the values of {dimension.name!r}: give it a choice, a randint "
+                    f"or a quantised domain of at most 1024 values, or say points=n (2 or more)"
                 )
         total = int(np.prod([len(a) for a in axes], dtype=float)) if axes else 1
         if total > MAX_CONFIGS:

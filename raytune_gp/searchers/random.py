@@ -14,7 +14,7 @@ __all__ = ["RandomSearcher"]
 
 
 class RandomSearcher:
-    """Independent draws. Suggestion k of a run depends on the seed and on k alone, whatever the workers do."""
+    """Independent draws: suggestion k depends on the seed and on k alone, whatever the workers do."""
 
     uses_results = False
 
@@ -30,8 +30,7 @@ class RandomSearcher:
         suggestions = []
         for position in range(request.count):
             rng = np.random.default_rng([self._seed, request.start + position])
-            config = self._space.sample(rng)
-            if request.fixed is not None:
-                config = self._space.with_values(config, request.fixed[position])
+            fixed = request.fixed[position] if request.fixed is not None else {}
+            config = self._space.complete(self._space.nested(fixed), rng)
             suggestions.append(Suggestion(config, {"method": "random"}))
         return SuggestionBatch(suggestions)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from raytune_gp.errors import JournalError, RunExistsError, RunNotFoundError, StaleTermError
 from raytune_gp.events import SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
@@ -48,7 +49,7 @@ _requests = sa.Table(
     sa.Column("run", sa.String(255), nullable=False, index=True),
     sa.Column("kind", sa.String(40), nullable=False),
     sa.Column("body", sa.Text, nullable=False),
-    sa.Column("taken", sa.Boolean, nullable=False, default=False),
+    sa.Column("closed", sa.Boolean, nullable=False, default=False),
 )
 
 _BUSY_S = 30
@@ -83,8 +84,9 @@ class SQLJournal:
             if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
                 Path(str(parsed.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
             self._engine = _make_engine(parsed)
-            _metadata.create_all(self._engine)
-        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
+            with self._engine.execution_options(raytune_write=True).begin() as connection:
+                _metadata.create_all(connection)
+        except (SQLAlchemyError, OSError, ImportError, ValueError) as error:
             shown = _hide_password(url)
             raise JournalError(
                 f"the journal {shown} cannot be opened: {error}. It must be a database URL such as "
@@ -119,8 +121,15 @@ class SQLJournal:
                 raise self._not_found(run)
             return connection.execute(sa.select(_runs.c.term).where(_runs.c.name == run)).scalar_one()
 
-    def append(self, run: str, term: int, first_index: int, events: Sequence[Event]) -> None:
-        """Commit `events` at positions from `first_index`, all or none.
+    def append(
+        self,
+        run: str,
+        term: int,
+        first_index: int,
+        events: Sequence[Event],
+        requests: Sequence[UserRequest] = (),
+    ) -> None:
+        """Commit `events` at positions from `first_index` and close `requests`, all or none.
 
         Raises StaleTermError where the term was raised by another coordinator, and JournalError where the
         database fails. The outcome is then unknown, and the same call again is safe: what this term has
@@ -130,16 +139,16 @@ class SQLJournal:
         try:
             with self._writing() as connection:
                 self._check_term(connection, run, term)
-                connection.execute(_events.insert(), rows)
+                if rows:
+                    connection.execute(_events.insert(), rows)
+                if requests:
+                    closed = _requests.c.id.in_([r.id for r in requests])
+                    connection.execute(_requests.update().where(closed).values(closed=True))
         except IntegrityError:
             if not self._committed(run, term, first_index + len(events) - 1):
                 raise StaleTermError(
                     f"positions from {first_index} of run {run!r} were written by another coordinator"
                 ) from None
-        except OperationalError as error:
-            raise JournalError(
-                f"the journal {_hide_password(self.url)} cannot be written: {error}"
-            ) from error
 
     def _check_term(self, connection: sa.Connection, run: str, term: int) -> None:
         current = connection.execute(
@@ -147,7 +156,8 @@ class SQLJournal:
         ).scalar_one_or_none()
         if current != term:
             raise StaleTermError(
-                f"term {term} of run {run!r} is over, and term {current} has begun: this coordinator must stop"
+                f"term {term} of run {run!r} is over, and term {current} has begun: "
+                f"this coordinator must stop"
             )
 
     def _committed(self, run: str, term: int, last_index: int) -> bool:
@@ -200,31 +210,38 @@ class SQLJournal:
             if not self._exists(connection, run):
                 raise self._not_found(run)
             connection.execute(
-                _requests.insert().values(run=run, kind=kind, body=json.dumps(body or {}), taken=False)
+                _requests.insert().values(run=run, kind=kind, body=json.dumps(body or {}), closed=False)
             )
 
-    def take_requests(self, run: str) -> list[UserRequest]:
-        """The requests that nobody has taken, and mark them as taken."""
-        waiting = sa.select(_requests.c.id, _requests.c.kind, _requests.c.body).where(
-            _requests.c.run == run, _requests.c.taken.is_(False)
+    def open_requests(self, run: str) -> list[UserRequest]:
+        """The requests that no commit has closed, the oldest first."""
+        query = (
+            sa.select(_requests.c.id, _requests.c.kind, _requests.c.body)
+            .where(_requests.c.run == run, _requests.c.closed.is_(False))
+            .order_by(_requests.c.id)
         )
         with self._reading() as connection:
-            if connection.execute(waiting.limit(1)).first() is None:
-                return []
-        with self._writing() as connection:
-            rows = connection.execute(waiting.order_by(_requests.c.id)).all()
-            connection.execute(
-                _requests.update().where(_requests.c.id.in_([r.id for r in rows])).values(taken=True)
-            )
-        return [UserRequest(r.id, r.kind, json.loads(r.body)) for r in rows]
+            return [UserRequest(r.id, r.kind, json.loads(r.body)) for r in connection.execute(query)]
 
     # --- connections ---
 
-    def _reading(self) -> Any:
-        return self._engine.connect()
+    def _reading(self) -> AbstractContextManager[sa.Connection]:
+        return self._connection(writes=False)
 
-    def _writing(self) -> Any:
-        return self._engine.execution_options(raytune_write=True).begin()
+    def _writing(self) -> AbstractContextManager[sa.Connection]:
+        return self._connection(writes=True)
+
+    @contextmanager
+    def _connection(self, *, writes: bool) -> Iterator[sa.Connection]:
+        """A transaction; whatever the database refuses, but for a row that exists, is a JournalError."""
+        try:
+            with self._engine.execution_options(raytune_write=writes).begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            verb = "written" if writes else "read"
+            raise JournalError(f"the journal {_hide_password(self.url)} cannot be {verb}: {error}") from error
 
 
 def _row(run: str, term: int, position: int, event: Event) -> dict[str, Any]:
@@ -241,7 +258,7 @@ def _row(run: str, term: int, position: int, event: Event) -> dict[str, Any]:
 def _hide_password(url: str) -> str:
     try:
         return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         return "(unreadable URL)"
 
 

@@ -1,0 +1,155 @@
+"""The coordinator: the actor that holds a run's experiment, searcher, scheduler and journal.
+
+Its asyncio only moves messages in and out; the loop around the experiment is synchronous and has a thread
+of its own. Ray restarts the actor when it dies: its constructor takes the run over from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raytune_gp.errors import StaleTermError
+from raytune_gp.events import Event
+from raytune_gp.execution.loop import Loop
+from raytune_gp.execution.ray_executor import RayExecutor
+from raytune_gp.execution.worker import Payload, WorkerSettings
+from raytune_gp.experiment import Experiment
+from raytune_gp.messages import StopRun
+from raytune_gp.searchers.asking import Asker
+from raytune_gp.storage.journal import SQLJournal
+
+__all__ = ["Coordinator", "Parts", "Progress", "RunPlan"]
+
+MAX_EVENTS_KEPT = 20_000
+"""Events kept in memory for readers; older ones are read from the journal."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, besides its trainable. `scheduler` makes a fresh one for each replay."""
+
+    space: Any
+    searcher: Any
+    scheduler: Any
+    guesses: Sequence[Any] = ()
+    stopper: Any = None
+
+    def make_experiment(self) -> Experiment:
+        """An experiment that has seen no event."""
+        return Experiment(self.scheduler(), uses_results=self.searcher.uses_results, stopper=self.stopper)
+
+    def make_asker(self, seed: int) -> Asker:
+        """The way to ask the searcher."""
+        return Asker(self.searcher, self.space, seed=seed, guesses=self.guesses)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The coordinator's constructor arguments; small, since they must outlive the driver."""
+
+    run: str
+    run_id: str
+    journal: str
+    seed: int
+    parts: Payload
+    worker: WorkerSettings
+
+
+@dataclass(frozen=True)
+class Progress:
+    """An answer to `poll`: the events behind the index asked for, and whether there will be more."""
+
+    first_index: int
+    events: Sequence[Event] = field(default_factory=list)
+    over: bool = False
+    error: str | None = None
+
+
+class Coordinator:
+    """The actor of one run."""
+
+    def __init__(self, plan: RunPlan):
+        # The searcher runs on the CPU; without this the actor would see every GPU of the node. Set here and
+        # not in a runtime_env, which the workers would inherit.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._plan = plan
+        self._journal = SQLJournal(plan.journal)
+        parts: Parts = plan.parts.load()
+        self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
+        self._run = Loop(
+            plan.run, parts.make_experiment, self._journal, self._executor, on_commit=self._committed
+        )
+        self._events: deque[Event] = deque(maxlen=MAX_EVENTS_KEPT)
+        self._index = -1
+        self._over = False
+        self._error: str | None = None
+        self._lock = threading.Lock()
+        self._news: set[asyncio.Event] = set()
+        self._async: asyncio.AbstractEventLoop | None = None
+        threading.Thread(target=self._main, name="raytune-loop", daemon=True).start()
+
+    async def ping(self) -> int:
+        """The process id: workers ask for it to know that the coordinator lives."""
+        return os.getpid()
+
+    async def stop(self, reason: str) -> None:
+        """End the run gently: running trials stop at their next report."""
+        self._executor.put(StopRun(reason))
+
+    async def poll(self, after_index: int, timeout_s: float) -> Progress:
+        """The events behind `after_index`; waits up to `timeout_s` seconds where there are none yet."""
+        self._async = asyncio.get_running_loop()
+        news = asyncio.Event()
+        self._news.add(news)
+        try:
+            if self._index <= after_index and not self._over:
+                await asyncio.wait_for(news.wait(), timeout_s)
+        except TimeoutError:
+            pass
+        finally:
+            self._news.discard(news)
+        with self._lock:
+            over, error, index, kept = self._over, self._error, self._index, list(self._events)
+        if index <= after_index:
+            return Progress(after_index + 1, [], over, error)
+        missing = index - after_index
+        if missing <= len(kept):
+            return Progress(after_index + 1, kept[-missing:], over, error)
+        events = await asyncio.to_thread(self._read, after_index)
+        return Progress(after_index + 1, events, over and after_index + len(events) >= index, error)
+
+    def _read(self, after_index: int) -> list[Event]:
+        return [event for _, event in self._journal.read(self._plan.run, after_index)]
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        with self._lock:
+            self._events.extend(events)
+            self._index = self._run.experiment.state.index
+        self._notify()
+
+    def _main(self) -> None:
+        try:
+            self._executor.term = self._run.take_over()
+            self._run.open()
+            self._run.run()
+        except StaleTermError as error:
+            self._error = str(error)
+        except BaseException:
+            self._error = traceback.format_exc()
+        self._over = True
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._async is not None:
+            self._async.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for news in self._news:
+            news.set()

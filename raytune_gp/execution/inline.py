@@ -1,0 +1,113 @@
+"""The executor that runs trials in this very process, one at a time: for a debugger and for notebooks.
+
+`next` runs the trainable itself. Its reports re-enter the loop, so that a decision comes before the next
+step; breakpoints, prints and exceptions are where the user expects them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raytune_gp import messages as msg
+from raytune_gp.execution.outbox import Outbox
+from raytune_gp.searchers.asking import Asker
+from raytune_gp.space import SearchSpace
+from raytune_gp.storage.artifacts import Storage
+from raytune_gp.trainable.run import Trainable, run_attempt
+from raytune_gp.trainable.session import Session
+
+__all__ = ["InlineExecutor"]
+
+
+class InlineExecutor:
+    """One worker, which is this process. `turn` is the loop's, called again while a trainable reports."""
+
+    def __init__(
+        self,
+        run: str,
+        trainable: Trainable,
+        space: SearchSpace,
+        asker: Asker,
+        storage: Storage,
+        resources: Mapping[str, Any],
+    ):
+        self._run = run
+        self._trainable = trainable
+        self._space = space
+        self._asker = asker
+        self._storage = storage
+        self._resources = resources
+        self._outboxes: dict[str, Outbox] = {}
+        self._cursors: dict[str, int] = {}
+        self._inputs: deque[msg.Input] = deque([msg.SlotsOffered(1)])
+        self._waiting: msg.Start | None = None
+        self._session: Session | None = None
+        self.turn: Callable[[], None] = lambda: None
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def next(self, deadline: float | None) -> list[msg.Input]:
+        """What waits; else run the trial that was started, whose reports turn the loop themselves."""
+        if self._waiting is not None and self._session is None:
+            self._train(self._waiting)
+        inputs = list(self._inputs)
+        self._inputs.clear()
+        for worker, outbox in self._outboxes.items():
+            items = outbox.read(self._cursors[worker])
+            if items:
+                self._cursors[worker] = items[-1].seq
+                inputs += items
+        return inputs
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def send(self, command: msg.Command) -> None:
+        """Carry out `command`; a trial to start waits for `next`."""
+        match command:
+            case msg.Connect():
+                self._connect(command)
+            case msg.Start():
+                self._waiting = command
+            case msg.Interrupt():
+                if self._session is not None:
+                    self._session.interrupt(command.mode)
+            case msg.Suggest():
+                self._inputs.append(self._asker.ask(command))
+            case msg.Release():
+                self._outboxes.pop(command.worker, None)
+                self._inputs.append(msg.WorkerVanished(command.worker, "it was released"))
+            case msg.Acknowledge():
+                if command.worker in self._outboxes:
+                    self._outboxes[command.worker].acknowledge(command.seq)
+            case msg.Retain():
+                self._storage.retain(f"trial_{command.trial}", command.paths)
+
+    def _connect(self, command: msg.Connect) -> None:
+        if command.create:
+            self._outboxes.setdefault(command.worker, Outbox(command.worker))
+        if command.worker not in self._outboxes:
+            self._inputs.append(msg.WorkerVanished(command.worker, "its process has ended"))
+            return
+        self._cursors[command.worker] = command.after_seq
+        self._inputs.append(msg.WorkerArrived(command.worker, "local", 0))
+
+    def _train(self, command: msg.Start) -> None:
+        self._waiting = None
+        outbox = self._outboxes[command.worker]
+
+        def emit(kind: str, body: Mapping[str, Any]) -> None:
+            outbox.append(command.trial, command.attempt, kind, time.time(), body)
+            if kind == "report":
+                self.turn()
+
+        session = self._session = Session.of(command, emit, self._run, self._storage, self._resources)
+        emit("started", {})
+        outcome = run_attempt(self._trainable, self._space.from_json(command.config), session)
+        self._session = None
+        emit("ended", {"outcome": outcome.kind, "error": outcome.error})

@@ -1,0 +1,225 @@
+"""The executor that runs on Ray: commands become calls of worker actors, their streams become inputs.
+
+An event loop in a thread of its own attends to the workers, one task each; the searcher is asked in
+another thread. `send` only schedules, so that the loop around the experiment never waits for Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+
+from raytune_gp import messages as msg
+from raytune_gp.execution.resources import actor_options, slots_free
+from raytune_gp.execution.worker import NAMESPACE, Worker, WorkerSettings
+from raytune_gp.searchers.asking import Asker
+from raytune_gp.storage.artifacts import Storage
+
+__all__ = ["RayExecutor"]
+
+MAX_INPUTS = 500
+BACKPRESSURE = 4
+"""Batches that a stream may be ahead of its reader."""
+
+RETRY_S = 0.5
+CAPACITY_S = 2.0
+"""How often the cluster is asked what it has free, in seconds."""
+
+
+class RayExecutor:
+    """One coordinator's hands. `term` fences its messages; workers are named after `run_id`."""
+
+    def __init__(self, run_id: str, settings: WorkerSettings, asker: Asker):
+        self._run_id = run_id
+        self._settings = settings
+        self._asker = asker
+        self._storage = Storage(settings.storage_path, settings.run)
+        self.term = 0
+        self._inputs: queue.SimpleQueue[msg.Input] = queue.SimpleQueue()
+        self._handles: dict[str, Any] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._up: set[str] = set()
+        self._attempts: dict[str, tuple[str, int]] = {}
+        self._killed: dict[str, str] = {}
+        self._waiting: dict[str, list[tuple[str, tuple[Any, ...]]]] = {}
+        self._searching = ThreadPoolExecutor(1, "raytune-search")
+        self._housekeeping = ThreadPoolExecutor(1, "raytune-storage")
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="raytune-ray", daemon=True).start()
+        self._spawn(self._watch_capacity())
+
+    # --- the seam ---
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def next(self, deadline: float | None) -> list[msg.Input]:
+        """Wait for inputs until `deadline`; at most 500 at a time."""
+        timeout = None if deadline is None else max(0.0, deadline - time.time())
+        try:
+            inputs = [self._inputs.get(timeout=timeout)]
+        except queue.Empty:
+            return []
+        with contextlib.suppress(queue.Empty):
+            while len(inputs) < MAX_INPUTS:
+                inputs.append(self._inputs.get_nowait())
+        return inputs
+
+    def send(self, command: msg.Command) -> None:
+        """Carry out `command`, later and elsewhere."""
+        match command:
+            case msg.Suggest():
+                self._searching.submit(lambda: self._inputs.put(self._asker.ask(command)))
+            case msg.Retain():
+                self._housekeeping.submit(self._storage.retain, f"trial_{command.trial}", command.paths)
+            case msg.Connect():
+                self._later(self._connect, command)
+            case msg.Start():
+                self._later(self._start, command)
+            case msg.Interrupt():
+                self._later(self._interrupt, command)
+            case msg.Acknowledge():
+                self._later(self._call, command.worker, "acknowledge", command.seq)
+            case msg.Release():
+                self._later(self._release, command.worker)
+
+    def put(self, input: msg.Input) -> None:
+        """Add an input from elsewhere, such as a person's wish to stop."""
+        self._inputs.put(input)
+
+    def close(self) -> None:
+        """Stop attending to the workers; what is to be deleted is deleted first."""
+        self._housekeeping.shutdown(wait=True)
+        self._searching.shutdown(wait=False, cancel_futures=True)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    # --- in the event loop's thread ---
+
+    def _later(self, action: Callable[..., None], *arguments: Any) -> None:
+        self._loop.call_soon_threadsafe(action, *arguments)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _call(self, worker: str, method: str, *arguments: Any) -> None:
+        """Send a message that needs no answer; it waits where the worker is not connected yet."""
+        if worker in self._up:
+            getattr(self._handles[worker], method).remote(*arguments, self.term)
+        else:
+            self._waiting.setdefault(worker, []).append((method, arguments))
+
+    def _connect(self, command: msg.Connect) -> None:
+        task = self._tasks.get(command.worker)
+        if task is not None:
+            task.cancel()
+        self._tasks[command.worker] = self._loop.create_task(self._attend(command))
+
+    def _start(self, command: msg.Start) -> None:
+        self._attempts[command.worker] = (command.trial, command.attempt)
+        self._call(command.worker, "start", command)
+
+    def _interrupt(self, command: msg.Interrupt) -> None:
+        self._call(command.worker, "interrupt", command)
+        key = (command.trial, command.attempt)
+
+        def overdue() -> None:
+            if self._attempts.get(command.worker) == key:
+                self._kill(command.worker, f"it did not stop within {command.grace_s:g} s")
+
+        self._loop.call_later(command.grace_s, overdue)
+
+    def _release(self, worker: str) -> None:
+        if worker in self._handles:
+            self._kill(worker, "it was released")
+        else:
+            self._lost(worker, "it was released")
+
+    def _kill(self, worker: str, reason: str) -> None:
+        """End a worker; its stream then ends with its death, which is told as an input."""
+        self._killed[worker] = reason
+        ray.kill(self._handles[worker])
+
+    def _lost(self, worker: str, reason: str) -> None:
+        self._handles.pop(worker, None)
+        self._attempts.pop(worker, None)
+        self._waiting.pop(worker, None)
+        self._up.discard(worker)
+        self._inputs.put(msg.WorkerVanished(worker, self._killed.pop(worker, reason)))
+
+    async def _attend(self, command: msg.Connect) -> None:
+        """Make or find a worker and read its stream until it is dead."""
+        worker = command.worker
+        name = f"{self._run_id}/{worker}"
+        try:
+            handle = self._find(name, command)
+            self._handles[worker] = handle
+            hello = await handle.hello.remote(self.term)
+            self._up.add(worker)
+            for method, arguments in self._waiting.pop(worker, ()):
+                self._call(worker, method, *arguments)
+            if hello["current"] is not None:
+                self._attempts[worker] = tuple(hello["current"])
+            self._inputs.put(msg.WorkerArrived(worker, hello["node"], hello["pid"]))
+            await self._read(worker, handle, command.after_seq)
+        except ValueError:
+            self._lost(worker, "no such actor is alive")
+        except RayError as error:
+            self._lost(worker, f"{type(error).__name__}: {_on_one_line(error)}")
+
+    def _find(self, name: str, command: msg.Connect) -> Any:
+        if not command.create:
+            return ray.get_actor(name, NAMESPACE)
+        options = actor_options(self._settings.resources)
+        actor = ray.remote(Worker).options(
+            name=name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=0,
+            **options,
+        )
+        return actor.remote(command.worker, self._settings)
+
+    async def _read(self, worker: str, handle: Any, after_seq: int) -> None:
+        """Read the stream, and open it again where it broke without the worker's death."""
+        cursor = after_seq
+        while True:
+            try:
+                stream = handle.stream.options(
+                    num_returns="streaming", _generator_backpressure_num_objects=BACKPRESSURE
+                ).remote(cursor, self.term)
+                async for reference in stream:
+                    for item in await reference:
+                        if item.kind == "ended":
+                            self._attempts.pop(worker, None)
+                        self._inputs.put(item)
+                        cursor = item.seq
+                return
+            except ActorDiedError:
+                raise
+            except RayError:
+                await asyncio.sleep(RETRY_S)
+
+    async def _watch_capacity(self) -> None:
+        """Tell how many workers the cluster can hold, whenever none is on its way."""
+        while True:
+            if len(self._handles) == len(self._up):
+                free = await asyncio.to_thread(slots_free, self._settings.resources)
+                if len(self._handles) == len(self._up):
+                    self._inputs.put(msg.SlotsOffered(max(1, len(self._up) + free)))
+            await asyncio.sleep(CAPACITY_S)
+
+
+def _on_one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:500]

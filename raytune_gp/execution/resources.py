@@ -1,0 +1,96 @@
+"""What a trial reserves on Ray, and how many trials a cluster can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from raytune_gp.errors import SpecError
+
+__all__ = ["actor_options", "check_resources", "fits", "slots_free", "why_it_never_fits"]
+
+_NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+_OTHER = ("accelerator_type", "custom_resources", "resources")
+
+
+def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """`resources_per_trial` in one spelling.
+
+    That is `cpu`, `gpu`, `memory` (bytes), `accelerator_type`, and custom resources by name. Takes Ray's
+    `CPU` and `GPU` too, and custom resources either flat or under `custom_resources`. Raises SpecError for
+    amounts that Ray would refuse.
+    """
+    plain: dict[str, Any] = {"cpu": 1}
+    for name, amount in resources.items():
+        if name in ("custom_resources", "resources"):
+            plain.update(amount)
+        elif name == "accelerator_type":
+            plain[name] = amount
+        else:
+            plain[name.lower() if name.lower() in _NAMES else name] = amount
+    for name, amount in plain.items():
+        if name == "accelerator_type":
+            continue
+        if not isinstance(amount, int | float) or not math.isfinite(amount) or amount < 0:
+            raise SpecError(
+                f"resources_per_trial asks for {name} = {amount!r}; it must be a number of at least 0"
+            )
+        if amount > 1 and amount != int(amount):
+            raise SpecError(
+                f"resources_per_trial asks for {name} = {amount!r}; above 1 it must be a whole number, as a "
+                f"trial cannot hold a part of a second one"
+            )
+    return plain
+
+
+def actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a Ray actor that reserves `resources` (as `check_resources` spells them)."""
+    options: dict[str, Any] = {"num_cpus": resources.get("cpu", 1)}
+    if resources.get("gpu"):
+        options["num_gpus"] = resources["gpu"]
+    if resources.get("memory"):
+        options["memory"] = resources["memory"]
+    if resources.get("accelerator_type"):
+        options["accelerator_type"] = resources["accelerator_type"]
+    custom = {k: v for k, v in resources.items() if k not in _NAMES and k != "accelerator_type" and v}
+    if custom:
+        options["resources"] = custom
+    return options
+
+
+def _wanted(resources: Mapping[str, Any]) -> dict[str, float]:
+    """Amounts by Ray's own names."""
+    wanted = {_NAMES.get(k, k): float(v) for k, v in resources.items() if k != "accelerator_type" and v}
+    if resources.get("accelerator_type"):
+        wanted[f"accelerator_type:{resources['accelerator_type']}"] = 0.001
+    return wanted
+
+
+def fits(resources: Mapping[str, Any], node: Mapping[str, float]) -> int:
+    """How many trials of `resources` the amounts of `node` (by Ray's names) can hold at a time."""
+    counts = [math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in _wanted(resources).items()]
+    return min(counts) if counts else 1000
+
+
+def slots_free(resources: Mapping[str, Any]) -> int:
+    """How many more trials the cluster's free resources hold now."""
+    from ray._private.state import available_resources_per_node
+
+    return sum(fits(resources, node) for node in available_resources_per_node().values())
+
+
+def why_it_never_fits(resources: Mapping[str, Any]) -> str | None:
+    """What the cluster has, if no node of it can ever hold a trial of `resources`; else None."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(fits(resources, node) for node in nodes):
+        return None
+    names = sorted(set(_wanted(resources)) | {"CPU", "GPU"})
+    have = "; ".join(
+        f"node {i}: " + ", ".join(f"{name} {node.get(name, 0):g}" for name in names)
+        for i, node in enumerate(nodes)
+    )
+    asked = ", ".join(f"{k} {v:g}" for k, v in sorted(_wanted(resources).items()))
+    return f"a trial asks for {asked}, and no node can hold it ({have})"

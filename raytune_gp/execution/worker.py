@@ -1,0 +1,234 @@
+"""The worker: a Ray actor that reserves a trial's resources and runs one attempt at a time.
+
+It is detached, so that a coordinator's death does not end training. The attempt is a thread beside the
+actor's event loop; what it says waits in an outbox that any coordinator can read again. A watchdog ends
+the worker when its coordinator is gone for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import threading
+import time
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import psutil
+import ray
+
+from raytune_gp.execution.outbox import Outbox
+from raytune_gp.messages import Interrupt, Item, Start
+from raytune_gp.space import SearchSpace
+from raytune_gp.storage.artifacts import Storage
+from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
+from raytune_gp.trainable.session import Session
+
+__all__ = ["NAMESPACE", "Payload", "Worker", "WorkerSettings"]
+
+NAMESPACE = "raytune_gp"
+
+PING_S = 1.0
+ORPHAN_S = 600.0
+"""So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
+
+FAREWELL_S = 10.0
+"""So long a worker looks for a new coordinator once the old one is known to be dead."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The pickled trainable and space: by value, or in a file that is read only if its digest agrees."""
+
+    sha256: str
+    data: bytes | None = None
+    path: str | None = None
+
+    @classmethod
+    def of(cls, content: Any, directory: Path, limit: int = 20_000) -> Payload:
+        """Pickle `content`; above `limit` bytes it goes to a file in `directory`.
+
+        Arguments of an actor above about 100 kB live in its creator's memory, and would be lost with it.
+        """
+        data = cloudpickle.dumps(content)
+        digest = hashlib.sha256(data).hexdigest()
+        if len(data) <= limit:
+            return cls(digest, data)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"payload_{digest[:16]}.pkl"
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(data)
+        partial.rename(path)
+        return cls(digest, None, str(path))
+
+    def load(self) -> Any:
+        """The content. Raises ValueError where the file is not the one that was written."""
+        data = self.data if self.data is not None else Path(str(self.path)).read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ValueError(f"{self.path} was changed since this run began, and is not loaded")
+        return cloudpickle.loads(data)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What every worker of a run is given. `trainable` holds the pickled (trainable, space)."""
+
+    run: str
+    coordinator: str
+    storage_path: str
+    resources: Mapping[str, Any]
+    trainable: Payload
+
+
+class Worker:
+    """The actor. Its methods are the messages of a coordinator; lower terms are refused."""
+
+    def __init__(self, worker_id: str, settings: WorkerSettings):
+        self._id = worker_id
+        self._settings = settings
+        self._storage = Storage(settings.storage_path, settings.run)
+        self._outbox = Outbox(worker_id)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._term = 0
+        self._current: tuple[str, int] | None = None
+        self._seen: set[tuple[str, int]] = set()
+        self._session: Session | None = None
+        self._loaded: tuple[Any, SearchSpace] | None = None
+        self._environment = dict(os.environ)
+        self._directory = os.getcwd()
+        threading.Thread(target=self._watch, name="raytune-watchdog", daemon=True).start()
+
+    # --- messages ---
+
+    async def hello(self, term: int) -> dict[str, Any]:
+        """Who the worker is, and what it does."""
+        self._loop = asyncio.get_running_loop()
+        self._term = max(self._term, term)
+        return {
+            "node": ray.get_runtime_context().get_node_id(),
+            "pid": os.getpid(),
+            "current": self._current,
+            "last_seq": self._outbox.last_seq,
+            "acked_seq": self._outbox.acked_seq,
+        }
+
+    async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
+        """Batches of items behind `after_seq`, as they come; a coordinator of a higher term ends it."""
+        cursor = after_seq
+        while term >= self._term:
+            self._news.clear()
+            items = self._outbox.read(cursor)
+            if items:
+                cursor = items[-1].seq
+                yield items
+                continue
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait(), timeout=PING_S)
+
+    async def acknowledge(self, seq: int, term: int) -> None:
+        """Items up to `seq` are in the journal."""
+        if term >= self._term:
+            self._outbox.acknowledge(seq)
+
+    async def start(self, command: Start, term: int) -> None:
+        """Run an attempt, unless it was started before or another one is running."""
+        key = (command.trial, command.attempt)
+        if term < self._term or self._current is not None or key in self._seen:
+            return
+        self._seen.add(key)
+        self._current = key
+        name = f"raytune-trial-{command.trial}"
+        threading.Thread(target=self._attempt, args=(command,), name=name, daemon=True).start()
+
+    async def interrupt(self, command: Interrupt, term: int) -> None:
+        """End the attempt at its next report."""
+        if term >= self._term and self._current == (command.trial, command.attempt):
+            session = self._session
+            if session is not None:
+                session.interrupt(command.mode)
+
+    # --- an attempt ---
+
+    def _attempt(self, command: Start) -> None:
+        def emit(kind: str, body: Mapping[str, Any]) -> None:
+            self._outbox.append(command.trial, command.attempt, kind, time.time(), body)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._news.set)
+
+        settings = self._settings
+        self._session = Session.of(command, emit, settings.run, self._storage, settings.resources)
+        emit("started", {})
+        threads = set(threading.enumerate())
+        outcome = self._call(command, f"trial_{command.trial}")
+        clean = self._is_clean(threads)
+        self._session = None
+        self._current = None
+        emit("ended", {"outcome": outcome.kind, "error": outcome.error, "clean": clean})
+
+    def _call(self, command: Start, label: str) -> Outcome:
+        log = f"{label}/log.txt"
+        local = self._storage.path(log) if self._storage.is_local else f"/tmp/raytune_{os.getpid()}_log.txt"
+        try:
+            with captured_output(local):
+                if self._loaded is None:
+                    self._loaded = self._settings.trainable.load()
+                trainable, space = self._loaded
+                assert self._session is not None
+                outcome = run_attempt(trainable, space.from_json(command.config), self._session)
+                if outcome.error:
+                    print(outcome.error, flush=True)
+            if not self._storage.is_local:
+                self._storage.upload_file(local, log)
+            return outcome
+        except Exception:
+            return Outcome("failed", traceback.format_exc())
+
+    def _is_clean(self, threads: set[threading.Thread]) -> bool:
+        """Whether the next trial finds the process as this one did; else the worker is replaced.
+
+        Threads of libraries that stay (pools of torch, of Ray) are daemons and are left alone.
+        """
+        children = psutil.Process().children(recursive=True)
+        stray = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
+        moved = os.getcwd() != self._directory
+        return not children and not stray and not moved and dict(os.environ) == self._environment
+
+    # --- the watchdog ---
+
+    def _watch(self) -> None:
+        """Ping the coordinator; leave once it is dead and none takes its place, or silent for too long."""
+        reached = time.monotonic()
+        dead_since: float | None = None
+        while True:
+            time.sleep(PING_S)
+            try:
+                coordinator = ray.get_actor(self._settings.coordinator, NAMESPACE)
+                ray.get(coordinator.ping.remote(), timeout=5 * PING_S)
+                reached, dead_since = time.monotonic(), None
+            except (ray.exceptions.ActorDiedError, ValueError):
+                dead_since = dead_since or time.monotonic()
+            except Exception:
+                dead_since = None
+            now = time.monotonic()
+            if (dead_since is not None and now - dead_since > FAREWELL_S) or now - reached > ORPHAN_S:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Let a running trial reach its next report and store its checkpoint, then end this process."""
+        session = self._session
+        if session is not None:
+            session.interrupt("pause")
+            deadline = time.monotonic() + FAREWELL_S
+            while self._current is not None and time.monotonic() < deadline:
+                time.sleep(0.1)
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        os._exit(0)

@@ -1,0 +1,205 @@
+"""Start or resume a run, follow it, and return its results: `tune.run` once its settings are clear."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raytune_gp.callbacks import CallbackList
+from raytune_gp.errors import RunFailedError, SpecError, TrialFailedError
+from raytune_gp.events import Event, RunCreated, RunResumed
+from raytune_gp.execution.coordinator import Parts, RunPlan
+from raytune_gp.progress import Progress
+from raytune_gp.results import ResultGrid
+from raytune_gp.space import SearchSpace
+from raytune_gp.spec import ExperimentSpec
+from raytune_gp.state import RunState, RunStatus
+from raytune_gp.storage.artifacts import Storage
+from raytune_gp.storage.journal import SQLJournal
+
+__all__ = ["Launch", "load_state"]
+
+
+@dataclass
+class Launch:
+    """A run that is ready to start."""
+
+    spec: ExperimentSpec
+    trainable: Any
+    space: SearchSpace
+    parts: Parts
+    journal_url: str
+    resume: bool | str = False
+    executor: str = "ray"
+    callbacks: Sequence[Any] = ()
+    verbose: int = 1
+    raise_on_failed_trial: bool = False
+
+    def go(self) -> ResultGrid:
+        """Run to the end, and return the results."""
+        journal = SQLJournal(self.journal_url)
+        try:
+            state = self._enter(journal)
+            callbacks = CallbackList(self.callbacks)
+            callbacks.setup(state)
+            if not state.status.is_ended:
+                with Progress(verbose=self.verbose) as progress:
+
+                    def listen(state: RunState, events: Sequence[Event]) -> None:
+                        progress.update(state, events)
+                        callbacks.tell(state, events)
+
+                    self._execute(journal, state, listen)
+                    progress.close(state)
+            callbacks.end(state)
+            self._say_how_to_resume(state)
+        finally:
+            journal.close()
+        return self._results(state)
+
+    # --- entering a run in the journal ---
+
+    def _enter(self, journal: SQLJournal) -> RunState:
+        """Create the run, or take it up again; returns its state so far."""
+        if self.resume and (self.resume != "auto" or journal.exists(self.spec.name)):
+            return self._reenter(journal)
+        journal.create_run(self.spec.name, RunCreated(time.time(), self.spec.to_json()))
+        return load_state(journal, self.spec.name)
+
+    def _reenter(self, journal: SQLJournal) -> RunState:
+        state = load_state(journal, self.spec.name)
+        changes = self._changes(state)
+        self.spec = state.spec.changed(changes)
+        if state.status is RunStatus.COMPLETED and not changes:
+            return state
+        event = RunResumed(max(time.time(), state.now), changes)
+        term = journal.raise_term(self.spec.name)
+        journal.append(self.spec.name, term, state.index + 1, [event])
+        state.apply(event)
+        return state
+
+    def _changes(self, state: RunState) -> dict[str, Any]:
+        """What this call asks for beyond the run in the journal; tells what else has changed."""
+        old = state.spec
+        if self.spec.fingerprints.get("space") != old.fingerprints.get("space"):
+            raise SpecError(
+                f"the search space differs from the one that run {old.name!r} was started with: resume it "
+                f"with the same space, or start a new run under another name"
+            )
+        changes: dict[str, Any] = {}
+        if self.spec.fingerprints.get("trainable") != old.fingerprints.get("trainable"):
+            warnings.warn(
+                f"the trainable of run {old.name!r} has changed since it was started: finished trials keep "
+                f"their results of the old one",
+                UserWarning,
+                stacklevel=5,
+            )
+            changes["fingerprints"] = dict(self.spec.fingerprints)
+        for name in ("num_samples", "time_budget_s", "max_concurrent_trials", "max_failures", "resources"):
+            value = getattr(self.spec, name)
+            if value != getattr(old, name):
+                changes[name] = value
+        created = len(state.trials)
+        if 0 <= self.spec.num_samples < created:
+            raise SpecError(
+                f"num_samples is {self.spec.num_samples}, and run {old.name!r} has {created} trials already: "
+                f"resume it with num_samples={created} or more"
+            )
+        return changes
+
+    # --- execution ---
+
+    def _execute(
+        self, journal: SQLJournal, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]
+    ) -> None:
+        if self.executor == "inline":
+            self._execute_inline(journal, state, listen)
+        else:
+            self._execute_on_ray(state, listen)
+
+    def _execute_inline(
+        self, journal: SQLJournal, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]
+    ) -> None:
+        from raytune_gp.execution.inline import InlineExecutor
+        from raytune_gp.execution.loop import Loop
+
+        spec = self.spec
+        storage = Storage(spec.storage_path, spec.name)
+        asker = self.parts.make_asker(spec.seed)
+        executor = InlineExecutor(spec.name, self.trainable, self.space, asker, storage, spec.resources)
+
+        def committed(events: Sequence[Event]) -> None:
+            for event in events:
+                state.apply(event)
+            listen(state, events)
+
+        loop = Loop(spec.name, self.parts.make_experiment, journal, executor, on_commit=committed)
+        executor.turn = loop.turn
+        loop.open()
+        loop.run()
+
+    def _execute_on_ray(self, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]) -> None:
+        from raytune_gp.execution.driver import follow, init_ray, start_coordinator
+        from raytune_gp.execution.worker import Payload, WorkerSettings
+
+        init_ray()
+        spec = self.spec
+        trainable = self.trainable
+        if hasattr(trainable, "to_object_store"):
+            trainable = trainable.to_object_store()
+        files = Path.home() / ".raytune_gp" / "payloads"
+        worker = WorkerSettings(
+            run=spec.name,
+            coordinator=spec.name,
+            storage_path=spec.storage_path,
+            resources=spec.resources,
+            trainable=Payload.of((trainable, self.space), files),
+        )
+        parts = Payload.of(self.parts, files)
+        plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker)
+        follow(start_coordinator(plan), state, listen)
+
+    # --- afterwards ---
+
+    def _say_how_to_resume(self, state: RunState) -> None:
+        if state.status is RunStatus.STOPPED and self.verbose:
+            print(
+                f"{state.reason}. {len(state.observations)} trials are finished, {state.unfinished} wait. "
+                f"Go on with tune.run(..., name={self.spec.name!r}, resume=True)",
+                file=sys.stderr,
+            )
+
+    def _results(self, state: RunState) -> ResultGrid:
+        if state.status is RunStatus.FAILED:
+            raise RunFailedError(
+                f"run {self.spec.name!r} could not go on: {state.reason}\n{len(state.observations)} trials "
+                f"are finished and safe in the journal; resume=True goes on"
+            )
+        storage = Storage(self.spec.storage_path, self.spec.name)
+        results = ResultGrid(
+            state,
+            restore_config=self.space.from_json,
+            checkpoint_factory=lambda record: storage.checkpoint(record.path),
+            storage_path=storage.root,
+        )
+        if self.raise_on_failed_trial and results.num_errors:
+            failed = [t.id for t in state.trials.values() if t.status == "FAILED"]
+            raise TrialFailedError(
+                f"{len(failed)} of {len(state.trials)} trials failed ({', '.join(failed[:10])}); the first: "
+                f"{results.errors[0]}"
+            )
+        return results
+
+
+def load_state(journal: SQLJournal, run: str) -> RunState:
+    """The state of `run`, replayed from its journal. Raises RunNotFoundError."""
+    state = RunState()
+    for _, event in journal.read(run):
+        state.apply(event)
+    state.due.clear()
+    return state

@@ -1,0 +1,118 @@
+"""Ask and tell: a searcher in the hands of the user's own loop, without Ray, trials or a journal."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from raytune_gp.errors import SpaceError, SpecError
+from raytune_gp.messages import Suggest, Suggested
+from raytune_gp.protocols import Searcher
+from raytune_gp.searchers import make_searcher
+from raytune_gp.searchers.asking import Asker
+from raytune_gp.space import SearchSpace
+from raytune_gp.trial import Config, Metric, Observation, Suggestion
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer:
+    """Proposes configs and learns from what came of them.
+
+    Asked and untold configs are pending: another `ask` steers clear of them. Safe to use from several
+    threads. The same seed and calls give the same configs.
+
+    Args:
+        space: hyperparameter name to domain, as `tune.run` takes it.
+        mode: `"max"` or `"min"`.
+        search_alg: the name of a searcher, or a searcher made for the same space.
+        seed: of the searcher and of `sample_from`.
+        points_to_evaluate: the user's own guesses, proposed first.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Any] | SearchSpace,
+        *,
+        mode: str = "max",
+        search_alg: str | Searcher = "gp",
+        seed: int = 0,
+        points_to_evaluate: Sequence[Config] = (),
+    ):
+        if mode not in ("max", "min"):
+            raise SpecError(f'mode is {mode!r}; it must be "max" or "min"')
+        self.space = space if isinstance(space, SearchSpace) else SearchSpace(space)
+        self._metric = Metric("value", mode)
+        if isinstance(search_alg, str):
+            search_alg = make_searcher(search_alg, self.space, self._metric, seed=seed)
+        for guess in points_to_evaluate:
+            self.space.validate(guess)
+        self._asker = Asker(search_alg, self.space, seed=seed, guesses=points_to_evaluate)
+        self._completed: list[Observation] = []
+        self._pending: list[Config] = []
+        self._asks = self._asked = 0
+        self._memory: Mapping[str, Any] | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, count: int = 1) -> list[Suggestion]:
+        """`count` suggestions; fewer only where a finite searcher (grid) has no more.
+
+        Each has a `config`, and a `provenance` that says how it was found.
+        """
+        with self._lock:
+            command = Suggest(
+                self._asks, count, self._asked, tuple(self._completed), tuple(self._pending), self._memory
+            )
+            answer = self._asker.ask(command)
+            if not isinstance(answer, Suggested):
+                raise SpecError(f"the searcher raised: {getattr(answer, 'error', answer)}")
+            self._asks += 1
+            self._asked += len(answer.suggestions)
+            self._memory = answer.memory
+            self._pending += [s["config"] for s in answer.suggestions]
+            return [
+                Suggestion(self.space.from_json(s["config"]), s["provenance"]) for s in answer.suggestions
+            ]
+
+    def tell(self, config: Config | Suggestion, value: float | None) -> None:
+        """What came of `config`: its value, or None (or NaN) where it failed.
+
+        The config need not have been asked for. Raises SpaceError where it is no config of the space.
+        """
+        if isinstance(config, Suggestion):
+            config = config.config
+        self.space.validate(config)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise SpaceError(f"value is {value!r}; it must be a number, or None for a failed config")
+        finite = value is not None and math.isfinite(value)
+        form = self.space.to_json(config)
+        with self._lock:
+            key = self._key(form)
+            position = next((i for i, p in enumerate(self._pending) if self._key(p) == key), None)
+            if position is not None:
+                del self._pending[position]
+            values = (float(value),) if value is not None and finite else None
+            trial = str(len(self._completed))
+            self._completed.append(Observation(form, values, trial, None if finite else "failed"))
+
+    def _key(self, form: Config) -> Hashable:
+        return self.space.key(self.space.from_json(form))
+
+    @property
+    def pending(self) -> list[Config]:
+        """The configs that were asked for and not told of."""
+        return [self.space.from_json(c) for c in self._pending]
+
+    @property
+    def best(self) -> tuple[Config, float] | None:
+        """The best config told of and its value, or None."""
+        best: tuple[Config, float] | None = None
+        for observation in self._completed:
+            if observation.values is None:
+                continue
+            value = observation.values[0]
+            if best is None or self._metric.better(value, best[1]):
+                best = (observation.config, value)
+        return None if best is None else (self.space.from_json(best[0]), best[1])

@@ -1,0 +1,195 @@
+"""From what a user says to what a run is: the checks and conversions behind `tune.run`.
+
+Nothing here starts anything; whatever cannot be is refused with the value, the limit and the fix.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import functools
+import hashlib
+import inspect
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raytune_gp.errors import SpecError
+from raytune_gp.protocols import Scheduler, Searcher
+from raytune_gp.schedulers import make_scheduler
+from raytune_gp.searchers import make_searcher
+from raytune_gp.space import SearchSpace
+from raytune_gp.spec import UNLIMITED
+from raytune_gp.trial import Config, Metric
+
+__all__ = [
+    "CheckpointConfig",
+    "FailureConfig",
+    "check_name",
+    "default_name",
+    "fingerprints",
+    "make_guesses",
+    "resolve_scheduler",
+    "resolve_searcher",
+    "resolve_stop",
+    "seconds",
+    "total_trials",
+]
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Which checkpoints of each trial stay: Ray's fields.
+
+    The newest always stays; beside it, up to `num_to_keep` in all, those with the best
+    `checkpoint_score_attribute` (a metric) in `checkpoint_score_order`, or the newest ones without it.
+    """
+
+    num_to_keep: int | None = None
+    checkpoint_score_attribute: str | None = None
+    checkpoint_score_order: str = "max"
+
+    @property
+    def metric(self) -> Metric | None:
+        """The metric to rank checkpoints by, or None."""
+        if self.checkpoint_score_attribute is None:
+            return None
+        return Metric(self.checkpoint_score_attribute, self.checkpoint_score_order)
+
+
+@dataclass(frozen=True)
+class FailureConfig:
+    """How often a trial that raises is tried again (-1: always), and whether one failure ends the run."""
+
+    max_failures: int = 0
+    fail_fast: bool = False
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def check_name(name: str) -> str:
+    """`name` if it can name a directory and an actor. Raises SpecError."""
+    if not _NAME.fullmatch(name):
+        raise SpecError(
+            f"name is {name!r}; it must be 1 to 200 letters, digits, '.', '_' and '-', and begin with a "
+            f"letter or digit, since a directory is called by it"
+        )
+    return name
+
+
+def default_name(trainable: Any) -> str:
+    """A name for a run that was given none: the trainable's, and the time."""
+    base = getattr(trainable, "__name__", None) or type(trainable).__name__
+    base = re.sub(r"[^A-Za-z0-9._-]+", "", base) or "run"
+    return check_name(f"{base.lstrip('._-') or 'run'}_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+
+
+def seconds(budget: float | datetime.timedelta | None) -> float | None:
+    """A time budget in seconds."""
+    return budget.total_seconds() if isinstance(budget, datetime.timedelta) else budget
+
+
+def resolve_searcher(
+    search_alg: str | Mapping[str, Any] | Searcher | None,
+    space: SearchSpace,
+    metric: Metric,
+    seed: int,
+) -> tuple[Searcher, dict[str, Any]]:
+    """The searcher, and how it is described in the journal.
+
+    By name, as `{"name": "gp", …options}`, or the object itself. Without one it is `gp`, and where the
+    space has nothing to search but grid axes, `random`, which then only walks the grid.
+    """
+    if search_alg is None:
+        search_alg = "gp" if space.domains else "random"
+    if isinstance(search_alg, str):
+        search_alg = {"name": search_alg}
+    if isinstance(search_alg, Mapping):
+        options = {k: v for k, v in search_alg.items() if k != "name"}
+        name = str(search_alg.get("name", ""))
+        return make_searcher(name, space, metric, seed=seed, options=options), dict(search_alg)
+    if not isinstance(search_alg, Searcher):
+        raise SpecError(
+            f"search_alg is {search_alg!r}; it must be a name such as 'gp', or an object with uses_results, "
+            f"update and suggest"
+        )
+    return search_alg, {"name": type(search_alg).__name__}
+
+
+def resolve_scheduler(
+    scheduler: str | Mapping[str, Any] | Scheduler | None, metric: Metric
+) -> tuple[Callable[[], Scheduler], dict[str, Any]]:
+    """A maker of fresh schedulers (each replay needs one), and how it is described in the journal."""
+    if scheduler is None:
+        scheduler = "fifo"
+    if isinstance(scheduler, str):
+        scheduler = {"name": scheduler}
+    if isinstance(scheduler, Mapping):
+        options = {k: v for k, v in scheduler.items() if k != "name"}
+        make = functools.partial(make_scheduler, str(scheduler.get("name", "")), metric, options)
+        make()
+        return make, dict(scheduler)
+    for needed in ("on_result", "apply", "next_to_resume", "rule"):
+        if not hasattr(scheduler, needed):
+            raise SpecError(
+                f"scheduler is {scheduler!r}, which has no {needed}; it must be a name such as 'median', or "
+                f"an object that follows raytune_gp.protocols.Scheduler"
+            )
+    return functools.partial(copy.deepcopy, scheduler), {"name": type(scheduler).__name__}
+
+
+def resolve_stop(stop: Any) -> tuple[dict[str, float], Any]:
+    """A dictionary of criteria, and a stopper object or function; either may be empty."""
+    if stop is None:
+        return {}, None
+    if isinstance(stop, Mapping):
+        for name, value in stop.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                raise SpecError(f"stop[{name!r}] is {value!r}; it must be a number to be reached")
+        return {str(k): float(v) for k, v in stop.items()}, None
+    if not callable(stop):
+        raise SpecError(f"stop is {stop!r}; it must be a dictionary, or a function of (trial_id, result)")
+    return {}, stop
+
+
+def total_trials(num_samples: int | None, space: SearchSpace, searcher: Searcher) -> int:
+    """How many trials the run has: samples times grid cells; a grid searcher's default is all of its grid."""
+    cells = len(space.grid_cells())
+    if num_samples is None:
+        length = getattr(searcher, "__len__", None)
+        return length() if length is not None else cells
+    if num_samples == UNLIMITED:
+        return UNLIMITED
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise SpecError(f"num_samples is {num_samples!r}; it must be at least 1, or -1 for no bound")
+    length = getattr(searcher, "__len__", None)
+    return min(num_samples, length()) if length is not None else num_samples * cells
+
+
+def make_guesses(points: Sequence[Config] | None, space: SearchSpace) -> list[Config]:
+    """The user's own guesses, checked. Raises SpaceError for one that the space does not hold."""
+    guesses = [dict(p) for p in points or ()]
+    for guess in guesses:
+        space.validate(guess)
+    return guesses
+
+
+def fingerprints(trainable: Any, space: SearchSpace) -> dict[str, str]:
+    """Digests by which a resumed run tells that its trainable or its space has changed."""
+    found = {"space": space.fingerprint()}
+    try:
+        source = inspect.getsource(inspect.unwrap(trainable))
+        found["trainable"] = hashlib.sha256(source.encode()).hexdigest()[:16]
+    except (TypeError, OSError):
+        found["trainable"] = hashlib.sha256(repr(trainable).encode()).hexdigest()[:16]
+    return found
+
+
+def default_storage_path() -> str:
+    """`~/raytune_results`."""
+    return str(Path.home() / "raytune_results")

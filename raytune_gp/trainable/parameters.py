@@ -1,0 +1,90 @@
+"""Trainables with more than a config: large objects beside it, and resources of their own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raytune_gp.errors import SpecError
+from raytune_gp.trial import Config
+
+__all__ = ["PlacementGroupFactory", "WithParameters", "resources_of", "with_parameters", "with_resources"]
+
+
+class WithParameters:
+    """A function and objects that it is given at each call, beside the config.
+
+    On Ray the objects wait in the object store, once a node, instead of travelling with each worker.
+    """
+
+    def __init__(self, function: Callable[..., Any], parameters: Mapping[str, Any]):
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._parameters = dict(parameters)
+        self._stored = False
+
+    def __call__(self, config: Config) -> Any:
+        parameters = self._parameters
+        if self._stored:
+            import ray
+
+            parameters = {name: ray.get(reference) for name, reference in parameters.items()}
+        return self._function(config, **parameters)
+
+    def to_object_store(self) -> WithParameters:
+        """The same, its objects put into Ray's object store by this driver."""
+        import ray
+
+        stored = WithParameters(self._function, {k: ray.put(v) for k, v in self._parameters.items()})
+        stored._stored = True
+        return stored
+
+
+def with_parameters(trainable: Callable[..., Any], **parameters: Any) -> WithParameters:
+    """`trainable(config, **parameters)` as a trainable; for data sets and other large objects."""
+    if not callable(trainable):
+        raise SpecError(f"with_parameters takes a function; it was given {trainable!r}")
+    return WithParameters(trainable, parameters)
+
+
+class PlacementGroupFactory:
+    """The resources of a trial as Ray spells them: one bundle, for one worker."""
+
+    def __init__(self, bundles: list[Mapping[str, float]], strategy: str = "PACK"):
+        filled = [dict(b) for b in bundles if b]
+        if len(filled) != 1:
+            raise SpecError(
+                f"a trial here is one process with one bundle of resources; PlacementGroupFactory was given "
+                f"{len(filled)} that are not empty. Sum them into one"
+            )
+        self.bundles = filled
+        self.strategy = strategy
+
+
+def with_resources(trainable: Callable[..., Any], resources: Any) -> Callable[..., Any]:
+    """`trainable` with the resources that each of its trials reserves."""
+
+    @functools.wraps(trainable)
+    def wrapped(config: Config) -> Any:
+        return trainable(config)
+
+    wrapped._raytune_resources = resources  # type: ignore[attr-defined]
+    if hasattr(trainable, "to_object_store"):
+        raise SpecError(
+            "call with_resources first and with_parameters on its result, or say resources_per_trial"
+        )
+    return wrapped
+
+
+def resources_of(trainable: Any, resources: Any) -> Mapping[str, Any]:
+    """What a trial reserves: `resources` if given, else the trainable's own, else one CPU."""
+    if resources is None:
+        resources = getattr(trainable, "_raytune_resources", None) or {"cpu": 1}
+    if isinstance(resources, PlacementGroupFactory) or hasattr(resources, "bundles"):
+        resources = PlacementGroupFactory(list(resources.bundles)).bundles[0]
+    if not isinstance(resources, Mapping):
+        raise SpecError(
+            f'resources_per_trial is {resources!r}; it must be a dictionary such as {{"cpu": 1, "gpu": 1}}'
+        )
+    return resources

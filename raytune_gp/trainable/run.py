@@ -1,0 +1,118 @@
+"""Run one attempt of a trainable function: call it, keep its output, and say how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.trainable.session import Session, activate
+from raytune_gp.trial import Config
+
+__all__ = ["Outcome", "captured_output", "check_trainable", "run_attempt", "trainable_name"]
+
+Trainable = Callable[[Config], Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: completed, interrupted, or failed with its traceback."""
+
+    kind: str
+    error: str | None = None
+
+
+def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outcome:
+    """Call `trainable(config)` under `session`. A dictionary that it returns is its last report."""
+    activate(session)
+    try:
+        result = trainable(config)
+        if isinstance(result, Mapping):
+            session.report(result)
+        outcome = Outcome("completed")
+    except TrialInterrupted:
+        outcome = Outcome("interrupted")
+    except SystemExit as error:
+        ok = error.code in (None, 0)
+        outcome = Outcome("completed") if ok else Outcome("failed", f"the trainable exited with {error.code}")
+    except BaseException:
+        outcome = Outcome("failed", _traceback())
+    finally:
+        activate(None)
+    try:
+        session.finish()
+    except TrainableError as error:
+        outcome = Outcome("failed", str(error))
+    return outcome
+
+
+def _traceback() -> str:
+    """The current exception's traceback from the trainable's first frame on; never raises itself."""
+    try:
+        kind, error, trace = sys.exc_info()
+        frames = trace.tb_next if trace is not None and trace.tb_next is not None else trace
+        return "".join(traceback.format_exception(kind, error, frames)).rstrip()
+    except Exception:
+        return f"{sys.exc_info()[0]}: the exception could not be shown"
+
+
+@contextlib.contextmanager
+def captured_output(path: str | None) -> Iterator[None]:
+    """Append everything this process writes to its standard output and error to the file at `path`.
+
+    File descriptors are redirected, so that native code and child processes are heard too.
+    """
+    if path is None:
+        yield
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    _flush()
+    saved = [os.dup(1), os.dup(2)]
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        yield
+    finally:
+        _flush()
+        for descriptor, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(log)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def check_trainable(trainable: Any) -> None:
+    """Raise TrainableError unless `trainable` can be called with one config."""
+    if not callable(trainable):
+        raise TrainableError(
+            f"the trainable is {trainable!r}; it must be a function of one config, or tune.Script([...])"
+        )
+    try:
+        inspect.signature(trainable).bind({})
+    except TypeError as error:
+        raise TrainableError(
+            f"the trainable {trainable_name(trainable)} cannot be called with one config: {error}"
+        ) from None
+    except ValueError:
+        return
+
+
+def trainable_name(trainable: Any) -> str:
+    """How a trainable is called in tables and in the journal: `module:function` where it has both."""
+    name = getattr(trainable, "__qualname__", None)
+    if name is None:
+        return str(trainable)
+    return f"{getattr(trainable, '__module__', '?')}:{name}"

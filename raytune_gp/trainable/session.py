@@ -1,0 +1,239 @@
+"""The session behind `tune.report`: what a trainable says, and when it is told to end.
+
+One attempt runs in a process at a time, so there is one session; a report from any thread of the
+trainable finds it. `report` only hands on: it never waits for the journal, the network or a decision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.messages import Start
+from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
+
+__all__ = ["Context", "Session", "activate", "current_session"]
+
+Emit = Callable[[str, Mapping[str, Any]], None]
+"""Takes the kind and body of an outbox item."""
+
+
+class Context:
+    """Where the trainable runs: `tune.get_context()`, with Ray's method names."""
+
+    def __init__(self, experiment: str, trial_id: str, trial_dir: str, resources: Mapping[str, Any]):
+        self._experiment = experiment
+        self._trial_id = trial_id
+        self._trial_dir = trial_dir
+        self._resources = resources
+
+    def get_experiment_name(self) -> str:
+        """The name of the run."""
+        return self._experiment
+
+    def get_trial_id(self) -> str:
+        """The trial's id, such as `"00003"`."""
+        return self._trial_id
+
+    def get_trial_name(self) -> str:
+        """The trial's name, as its directory is called."""
+        return f"trial_{self._trial_id}"
+
+    def get_trial_dir(self) -> str:
+        """The trial's directory in the run's storage."""
+        return self._trial_dir
+
+    def get_trial_resources(self) -> Mapping[str, Any]:
+        """What each trial reserves."""
+        return self._resources
+
+
+class Session:
+    """One attempt's line to the coordinator.
+
+    `start_step` and `time_total_s` are those of the checkpoint that it goes on from, which lies at
+    `resume_from` in `storage`. What it has to say goes to `emit`, as outbox items do.
+    """
+
+    def __init__(
+        self,
+        emit: Emit,
+        context: Context,
+        storage: Storage | None = None,
+        *,
+        attempt: int = 1,
+        start_step: int = 0,
+        time_total_s: float = 0.0,
+        resume_from: str | None = None,
+    ):
+        self.context = context
+        self.mode: str | None = None
+        self._emit = emit
+        self._storage = storage
+        self._attempt = attempt
+        self._step = start_step
+        self._total_s = time_total_s
+        self._resume_from = resume_from
+        self._lock = threading.Lock()
+        self._last = time.monotonic()
+        self._uploads: queue.Queue[tuple[int, str] | None] = queue.Queue()
+        self._uploader: threading.Thread | None = None
+        self._upload_error: BaseException | None = None
+
+    @classmethod
+    def of(
+        cls, command: Start, emit: Emit, run: str, storage: Storage, resources: Mapping[str, Any]
+    ) -> Session:
+        """The session of the attempt that `command` starts."""
+        resume = command.resume_from
+        directory = storage.path(f"trial_{command.trial}")
+        return cls(
+            emit,
+            Context(run, command.trial, directory, resources),
+            storage,
+            attempt=command.attempt,
+            start_step=resume.step if resume else 0,
+            time_total_s=command.time_total_s,
+            resume_from=resume.path if resume else None,
+        )
+
+    # --- for the trainable ---
+
+    def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:
+        """Add a report, with a checkpoint if given; raises TrialInterrupted where the trial is to end.
+
+        The checkpoint's directory is copied before this returns and uploaded behind. Raises
+        TrainableError for metrics that are no flat or nested dictionary of plain values.
+        """
+        values = _plain_metrics(metrics)
+        with self._lock:
+            if self._upload_error is not None:
+                raise TrainableError(f"a checkpoint could not be stored: {self._upload_error}")
+            now = time.monotonic()
+            self._step += 1
+            self._total_s += now - self._last
+            step = self._step
+            values.setdefault("training_iteration", step)
+            values.setdefault("time_this_iter_s", now - self._last)
+            values.setdefault("time_total_s", self._total_s)
+            self._last = now
+            body = {"step": step, "metrics": values, "checkpoint": checkpoint is not None}
+            self._emit("report", body)
+            if checkpoint is not None:
+                self._stage(step, checkpoint)
+        self.check()
+
+    def check(self) -> None:
+        """Raise TrialInterrupted if the trial is to end."""
+        if self.mode is not None:
+            raise TrialInterrupted(self.mode)
+
+    def get_checkpoint(self) -> Checkpoint | None:
+        """Where this attempt goes on from, or None."""
+        if self._resume_from is None or self._storage is None:
+            return None
+        return self._storage.checkpoint(self._resume_from)
+
+    # --- for the worker ---
+
+    def interrupt(self, mode: str) -> None:
+        """End the trainable at its next report; `mode` is stop or pause."""
+        self.mode = mode
+
+    def finish(self) -> None:
+        """Wait for the checkpoints that are still on their way. Raises TrainableError where one failed."""
+        if self._uploader is not None:
+            self._uploads.put(None)
+            self._uploader.join()
+        if self._upload_error is not None:
+            raise TrainableError(f"a checkpoint could not be stored: {self._upload_error}")
+
+    def _stage(self, step: int, checkpoint: Any) -> None:
+        if self._storage is None:
+            raise TrainableError("this run has no storage for checkpoints: give it a storage_path")
+        source = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(os.fspath(checkpoint))
+        if source.is_local and not Path(source.path).is_dir():
+            raise TrainableError(
+                f"checkpoint is {source.path!r}, which is no directory: give report a directory, or "
+                f"tune.Checkpoint.from_directory(directory)"
+            )
+        staged = tempfile.mkdtemp(prefix="raytune_staged_")
+        source.to_directory(staged)
+        if self._uploader is None:
+            self._uploader = threading.Thread(target=self._upload_all, name="raytune-upload", daemon=True)
+            self._uploader.start()
+        self._uploads.put((step, staged))
+
+    def _upload_all(self) -> None:
+        assert self._storage is not None
+        while (entry := self._uploads.get()) is not None:
+            step, staged = entry
+            relative = f"{self.context.get_trial_name()}/{checkpoint_name(self._attempt, step)}"
+            try:
+                self._storage.upload(staged, relative)
+                self._emit("checkpoint", {"step": step, "path": relative})
+            except Exception as error:
+                self._upload_error = error
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+
+
+_current: Session | None = None
+
+
+def activate(session: Session | None) -> None:
+    """Make `session` the one that `tune.report` finds in this process; None for none."""
+    global _current
+    _current = session
+
+
+def current_session() -> Session:
+    """The session of the attempt that this process runs. Raises TrainableError outside of a trial."""
+    if _current is None:
+        raise TrainableError(
+            "there is no trial in this process: tune.report, tune.get_checkpoint and tune.get_context work "
+            "inside a trainable that tune.run started"
+        )
+    return _current
+
+
+def _plain_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`metrics` flattened with `/`, numpy and torch scalars as Python's own numbers."""
+    if not isinstance(metrics, Mapping):
+        raise TrainableError(f"report takes a dictionary of metrics; it was given {type(metrics).__name__}")
+    plain: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str):
+            raise TrainableError(f"the metric name {name!r} is {type(name).__name__}; it must be a string")
+        if isinstance(value, Mapping):
+            plain.update(_plain_metrics(value, f"{prefix}{name}/"))
+        else:
+            plain[prefix + name] = _plain(prefix + name, value)
+    return plain
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    if hasattr(value, "item"):
+        with contextlib.suppress(ValueError, RuntimeError, TypeError):
+            scalar = value.item()
+            if isinstance(scalar, bool | int | float):
+                return scalar
+    if isinstance(value, list | tuple):
+        return [_plain(name, v) for v in value]
+    raise TrainableError(
+        f"the metric {name!r} is {type(value).__name__}, which cannot be journalled: report numbers, "
+        f"strings, or lists of them; keep larger things in a checkpoint"
+    )

@@ -1,0 +1,343 @@
+"""Everything that a Ray Tune user expects under the name `tune`, and ask/tell beside it.
+
+from raytune_gp import tune
+
+results = tune.run(train, config={"lr": tune.loguniform(1e-4, 1)}, metric="loss", mode="min")
+results.get_best_result().config
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_gp.callbacks import Callback
+from raytune_gp.errors import SpecError, TrialInterrupted
+from raytune_gp.searchers.optimizer import Optimizer
+from raytune_gp.settings import (
+    CheckpointConfig,
+    FailureConfig,
+    check_name,
+    default_name,
+    default_storage_path,
+    fingerprints,
+    make_guesses,
+    resolve_scheduler,
+    resolve_searcher,
+    resolve_stop,
+    seconds,
+    total_trials,
+)
+from raytune_gp.space import (
+    SearchSpace,
+    choice,
+    grid_search,
+    lograndint,
+    loguniform,
+    qlograndint,
+    qloguniform,
+    qrandint,
+    qrandn,
+    quniform,
+    randint,
+    randn,
+    reverse_loguniform,
+    sample_from,
+    uniform,
+    when,
+)
+from raytune_gp.spec import ExperimentSpec
+from raytune_gp.storage.artifacts import Checkpoint
+from raytune_gp.trainable.parameters import (
+    PlacementGroupFactory,
+    resources_of,
+    with_parameters,
+    with_resources,
+)
+from raytune_gp.trainable.run import check_trainable, trainable_name
+from raytune_gp.trainable.script import Script
+from raytune_gp.trainable.session import Context, current_session
+from raytune_gp.trial import Config, Metric
+
+if TYPE_CHECKING:
+    from raytune_gp.results import Result, ResultGrid
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "CheckpointConfig",
+    "FailureConfig",
+    "Optimizer",
+    "PlacementGroupFactory",
+    "Result",
+    "ResultGrid",
+    "RunConfig",
+    "Script",
+    "SearchSpace",
+    "TrialInterrupted",
+    "TuneConfig",
+    "Tuner",
+    "choice",
+    "get_checkpoint",
+    "get_context",
+    "grid_search",
+    "lograndint",
+    "loguniform",
+    "qlograndint",
+    "qloguniform",
+    "qrandint",
+    "qrandn",
+    "quniform",
+    "randint",
+    "randn",
+    "report",
+    "reverse_loguniform",
+    "run",
+    "sample_from",
+    "uniform",
+    "when",
+    "with_parameters",
+    "with_resources",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`Result` and `ResultGrid` load pandas, and only when they are asked for."""
+    if name in ("Result", "ResultGrid"):
+        from raytune_gp import results
+
+        return getattr(results, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# --- inside a trainable ---
+
+
+def report(metrics: Mapping[str, Any], checkpoint: Checkpoint | str | Path | None = None) -> None:
+    """Report `metrics` of the running trial, with a checkpoint (a directory) if given; returns at once.
+
+    Where the trial is to end, this raises TrialInterrupted, a BaseException.
+    """
+    current_session().report(metrics, checkpoint)
+
+
+def get_checkpoint() -> Checkpoint | None:
+    """Where the running trial goes on from, or None for a fresh start."""
+    return current_session().get_checkpoint()
+
+
+def get_context() -> Context:
+    """The running trial's name, directory and resources."""
+    return current_session().context
+
+
+# --- running ---
+
+
+def run(
+    trainable: Callable[[Config], Any],
+    *,
+    config: Mapping[str, Any] | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+    num_samples: int | None = None,
+    max_concurrent_trials: int | None = None,
+    resources_per_trial: Any = None,
+    search_alg: Any = None,
+    scheduler: Any = None,
+    points_to_evaluate: Sequence[Config] | None = None,
+    stop: Any = None,
+    time_budget_s: float | datetime.timedelta | None = None,
+    scope: str = "last",
+    name: str | None = None,
+    seed: int = 0,
+    storage_path: str | Path | None = None,
+    journal: str | None = None,
+    checkpoint_config: CheckpointConfig | None = None,
+    max_failures: int = 0,
+    fail_fast: bool = False,
+    grace_period_s: float = 10.0,
+    resume: bool | str = False,
+    raise_on_failed_trial: bool = False,
+    callbacks: Sequence[Callback] | None = None,
+    verbose: int = 1,
+    executor: str = "ray",
+) -> ResultGrid:
+    """Tune `trainable` and return a `ResultGrid`.
+
+    Args:
+        trainable: a function of one config that calls `tune.report`, or a `tune.Script`.
+        config: the search space: name to domain, constant or nested dictionary.
+        metric, mode: what to optimise, and whether `"max"` or `"min"` is better.
+        num_samples: trials, for each cell of the grid if there are `grid_search` axes; -1 without bound
+            (then give a time budget). The default is 1, and the whole grid for `search_alg="grid"`.
+        max_concurrent_trials: at most so many at a time; by default what the cluster's free resources hold.
+        resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default.
+        search_alg: `"gp"` (the default), `"random"`, `"sobol"`, `"grid"`, `{"name": …, options}`, a searcher.
+        scheduler: `"fifo"` (the default) or `"median"`, `{"name": …, options}`, or a scheduler.
+        points_to_evaluate: configs of your own to try first; what they lack is drawn at random.
+        stop: metric to the value that ends a trial once reached, or a function of (trial_id, result).
+        time_budget_s: no new trials after so many seconds, and running ones end at their next report.
+        scope: which of a trial's values counts: last, all (the best), avg, last-5-avg, last-10-avg.
+        name: of the run; its directory below `storage_path` is called by it.
+        seed: of the searcher.
+        storage_path: where checkpoints and logs go: a directory or URI; `~/raytune_results` by default.
+        journal: the database URL of the journal; `$RAYTUNE_JOURNAL` or `~/.raytune_gp/journal.db` by default.
+        checkpoint_config: which checkpoints stay.
+        max_failures: a trial that raises is tried again so often, from its last checkpoint (-1: always).
+        fail_fast: the first trial that fails for good ends the run.
+        grace_period_s: so long a trial that is told to stop may take to its next report.
+        resume: go on with the run of this name; `"auto"` starts it where there is none.
+        raise_on_failed_trial: raise TrialFailedError at the end if a trial failed.
+        callbacks: `tune.Callback` objects, called in this process.
+        verbose: 0 for silence, 1 for a progress table.
+        executor: `"ray"`, or `"inline"` for this very process, one trial at a time (for a debugger).
+
+    Raises:
+        SpecError, SpaceError, TrainableError: for what cannot be, before anything starts.
+        RunExistsError: the name is taken; RunNotFoundError: there is nothing to resume.
+        RunFailedError: the run could not go on.
+    """
+    check_trainable(trainable)
+    if metric is None or mode is None:
+        raise SpecError(
+            f"metric is {metric!r} and mode is {mode!r}; say what to optimise, as in "
+            f'metric="loss", mode="min"'
+        )
+    if executor not in ("ray", "inline"):
+        raise SpecError(f'executor is {executor!r}; it must be "ray" or "inline"')
+    if resume and name is None:
+        raise SpecError("resume needs the name of the run to go on with: give name=…")
+    target = Metric(metric, mode)
+    space = SearchSpace(config or {})
+    searcher, searcher_about = resolve_searcher(search_alg, space, target, seed)
+    make_scheduler, scheduler_about = resolve_scheduler(scheduler, target)
+    criteria, stopper = resolve_stop(stop)
+    checkpoints = checkpoint_config or CheckpointConfig()
+    from raytune_gp.execution.coordinator import Parts
+    from raytune_gp.execution.resources import check_resources
+    from raytune_gp.launch import Launch
+    from raytune_gp.storage.journal import default_journal_url
+
+    spec = ExperimentSpec(
+        name=check_name(name) if name is not None else default_name(trainable),
+        metrics=(target,),
+        run_id=uuid.uuid4().hex[:12],
+        num_samples=total_trials(num_samples, space, searcher),
+        scope=scope,
+        seed=seed,
+        max_concurrent_trials=max_concurrent_trials,
+        resources=check_resources(resources_of(trainable, resources_per_trial)),
+        time_budget_s=seconds(time_budget_s),
+        stop=criteria,
+        max_failures=max_failures,
+        fail_fast=fail_fast,
+        grace_s=grace_period_s,
+        keep_checkpoints=checkpoints.num_to_keep,
+        checkpoint_metric=checkpoints.metric,
+        storage_path=str(storage_path or default_storage_path()),
+        searcher=searcher_about,
+        scheduler=scheduler_about,
+        trainable=trainable_name(trainable),
+        space=space.describe(),
+        fingerprints=fingerprints(trainable, space),
+    )
+    guesses = make_guesses(points_to_evaluate, space)
+    return Launch(
+        spec=spec,
+        trainable=trainable,
+        space=space,
+        parts=Parts(space, searcher, make_scheduler, guesses, stopper),
+        journal_url=journal or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url(),
+        resume=resume,
+        executor=executor,
+        callbacks=callbacks or (),
+        verbose=verbose,
+        raise_on_failed_trial=raise_on_failed_trial,
+    ).go()
+
+
+@dataclass
+class TuneConfig:
+    """How to search: the settings of `tune.run` of the same names."""
+
+    metric: str | None = None
+    mode: str | None = None
+    num_samples: int | None = None
+    max_concurrent_trials: int | None = None
+    search_alg: Any = None
+    scheduler: Any = None
+    points_to_evaluate: Sequence[Config] | None = None
+    time_budget_s: float | datetime.timedelta | None = None
+    seed: int = 0
+
+
+@dataclass
+class RunConfig:
+    """How to run: the settings of `tune.run` of the same names."""
+
+    name: str | None = None
+    storage_path: str | Path | None = None
+    stop: Any = None
+    callbacks: Sequence[Callback] | None = None
+    failure_config: FailureConfig = field(default_factory=FailureConfig)
+    checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
+    verbose: int = 1
+
+
+class Tuner:
+    """Ray's object form of `tune.run`: `Tuner(train, param_space=…, tune_config=…, run_config=…).fit()`."""
+
+    def __init__(
+        self,
+        trainable: Callable[[Config], Any],
+        *,
+        param_space: Mapping[str, Any] | None = None,
+        tune_config: TuneConfig | None = None,
+        run_config: RunConfig | None = None,
+    ):
+        self._trainable = trainable
+        self._space = param_space or {}
+        self._tune = tune_config or TuneConfig()
+        self._run = run_config or RunConfig()
+        self._resume = False
+
+    def fit(self) -> ResultGrid:
+        """Run to the end and return the results."""
+        failure = self._run.failure_config
+        return run(
+            self._trainable,
+            config=self._space,
+            **vars(self._tune),
+            name=self._run.name,
+            storage_path=self._run.storage_path,
+            stop=self._run.stop,
+            callbacks=self._run.callbacks,
+            max_failures=failure.max_failures,
+            fail_fast=failure.fail_fast,
+            checkpoint_config=self._run.checkpoint_config,
+            verbose=self._run.verbose,
+            resume=self._resume,
+        )
+
+    @classmethod
+    def restore(
+        cls,
+        name: str,
+        trainable: Callable[[Config], Any],
+        *,
+        param_space: Mapping[str, Any],
+        tune_config: TuneConfig,
+        run_config: RunConfig | None = None,
+    ) -> Tuner:
+        """A tuner that goes on with the run called `name`, with the same space and settings."""
+        run_config = run_config or RunConfig()
+        run_config.name = name
+        tuner = cls(trainable, param_space=param_space, tune_config=tune_config, run_config=run_config)
+        tuner._resume = True
+        return tuner

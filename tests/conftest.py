@@ -1,0 +1,44 @@
+"""Fixtures for all tests: one thread in every process, and a local Ray cluster that tests share."""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ.pop("RAY_ADDRESS", None)
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A local cluster of 4 logical CPUs and 4 logical GPUs."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent.parent)}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def run_settings(tmp_path: Path) -> dict[str, Any]:
+    """Where a test's run keeps its things."""
+    return {
+        "storage_path": str(tmp_path / "results"),
+        "journal": f"sqlite:///{tmp_path / 'journal.db'}",
+        "verbose": 0,
+    }
