@@ -1,0 +1,198 @@
+"""Domains of listed values: a choice that a searcher makes, and a grid axis that every run goes through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from raytune_gp.errors import SpaceError
+from raytune_gp.space.base import Domain
+from raytune_gp.space.plain import NotPlainError, as_plain, is_same, labels, unboxed
+
+__all__ = ["Choice", "GridAxis", "listed"]
+
+
+def listed(values: object, what: str) -> tuple[Any, ...]:
+    """The values of a list, tuple, range or array, numpy scalars as Python's.
+
+    Raises:
+        SpaceError: `values` is a string, mapping, set or no collection at all.
+    """
+    if isinstance(values, Set):
+        raise SpaceError(f"{what} got a set, whose order changes from process to process; give a list")
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise SpaceError(f"{what} needs a list of values, not {values!r}")
+    return tuple(unboxed(value) for value in values)
+
+
+@dataclass(frozen=True)
+class Choice(Domain):
+    """One of k values of any type; value i sits at (i + .5) / k, and no order is meant."""
+
+    kind = "categorical"
+    name = "choice"
+
+    choices: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        values = listed(self.choices, self.name)
+        if not values:
+            raise SpaceError(f"{self.name}([]) has nothing to choose from: give at least one value")
+        for position, value in enumerate(values):
+            if any(is_same(value, earlier) for earlier in values[:position]):
+                raise SpaceError(f"{self.name}: {value!r} is listed twice; leave one out")
+        object.__setattr__(self, "choices", values)
+
+    @property
+    def size(self) -> int:
+        return len(self.choices)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """A name for each choice, unlike the others and the same in every process."""
+        return labels(self.choices)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """The place of each choice in [0, 1], k."""
+        return (np.arange(self.size) + 0.5) / self.size
+
+    def levels(self) -> list[Any]:
+        return list(self.choices)
+
+    def contains(self, value: object) -> bool:
+        return self._find(value) is not None
+
+    def index(self, value: object) -> int:
+        """The number of this choice, from 0.
+
+        Raises:
+            SpaceError: it is none of the choices.
+        """
+        found = self._find(value)
+        if found is None:
+            raise SpaceError(f"{value!r} is none of {self}")
+        return found
+
+    def encode(self, values: Sequence[Any]) -> np.ndarray:
+        return self.positions[np.array([self.index(value) for value in values], dtype=int)]
+
+    def decode(self, units: np.ndarray) -> list[Any]:
+        return [self.choices[index] for index in self._indices(units)]
+
+    def snap_units(self, units: np.ndarray) -> np.ndarray:
+        return self.positions[self._indices(units)]
+
+    def _indices(self, units: np.ndarray) -> np.ndarray:
+        return np.clip(np.floor(np.asarray(units) * self.size), 0, self.size - 1).astype(int)
+
+    @cached_property
+    def _lookup(self) -> dict[Any, int]:
+        """The index of each hashable choice; the flag keeps True apart from 1."""
+        return {(type(v) is bool, v): i for i, v in enumerate(self.choices) if _is_hashable(v)}
+
+    def _find(self, value: Any) -> int | None:
+        value = unboxed(value)
+        try:
+            found = self._lookup.get((type(value) is bool, value))
+        except TypeError:  # unhashable, such as a list
+            found = None
+        if found is not None:
+            return found
+        return next((i for i, own in enumerate(self.choices) if is_same(own, value)), None)
+
+    def to_json(self, value: object) -> Any:
+        """The JSON form of a choice; one that JSON cannot hold is known by its index.
+
+        Raises:
+            SpaceError: none of the choices, and not JSON either.
+        """
+        index = self._find(value)
+        if index is None:
+            try:
+                return as_plain(value)
+            except NotPlainError:
+                raise SpaceError(f"{value!r} is none of {self}") from None
+        return self._forms[index]
+
+    def from_json(self, form: Any) -> Any:
+        """The very object that `to_json` was given.
+
+        Raises:
+            SpaceError: the index of a choice that is no more.
+        """
+        if isinstance(form, dict) and set(form) == {"$choice", "repr"}:
+            if not 0 <= form["$choice"] < self.size:
+                raise SpaceError(f"{form['repr']!r}, choice {form['$choice']}, is none of {self} any more")
+            return self.choices[form["$choice"]]
+        index = self._texts.get(json.dumps(form, sort_keys=True))
+        return form if index is None else self.choices[index]
+
+    @cached_property
+    def _forms(self) -> list[Any]:
+        forms: list[Any] = []
+        seen: set[str] = set()
+        for index, value in enumerate(self.choices):
+            mark = {"$choice": index, "repr": self.labels[index]}
+            try:
+                form = as_plain(value)
+            except NotPlainError:
+                form = mark
+            text = json.dumps(form, sort_keys=True)
+            forms.append(mark if text in seen else form)  # (1, 2) after [1, 2]
+            seen.add(text)
+        return forms
+
+    @cached_property
+    def _texts(self) -> dict[str, int]:
+        return {json.dumps(form, sort_keys=True): index for index, form in enumerate(self._forms)}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "domain": str(self),
+            "kind": self.kind,
+            "choices": self.labels,
+            "log": False,
+            "size": self.size,
+        }
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.labels[:8]) + (", …" if self.size > 8 else "")
+        return f"{self.name}([{shown}])"
+
+
+@dataclass(frozen=True)
+class GridAxis(Choice):
+    """Values that the run goes through one by one; numbers sit in ascending order."""
+
+    name = "grid_search"
+
+    @cached_property
+    def is_ordered(self) -> bool:
+        """Whether all values are numbers, so that their order says something."""
+        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.choices)
+
+    @cached_property
+    def _by_place(self) -> np.ndarray:
+        """The index of the value at each place, from the lowest."""
+        return np.argsort(self.choices) if self.is_ordered else np.arange(self.size)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        return (np.argsort(self._by_place) + 0.5) / self.size
+
+    def _indices(self, units: np.ndarray) -> np.ndarray:
+        return self._by_place[super()._indices(units)]
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

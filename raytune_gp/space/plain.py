@@ -1,0 +1,82 @@
+"""Values as plain JSON, as labels for people, and compared without surprises."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["NotPlainError", "as_plain", "is_same", "label", "labels", "unboxed"]
+
+
+class NotPlainError(TypeError):
+    """A value that JSON cannot hold."""
+
+
+def as_plain(value: Any) -> Any:
+    """The JSON form of `value`: numpy scalars become Python's, tuples lists; floats keep every bit.
+
+    Raises:
+        NotPlainError: it holds something else: a function, an enum member, NaN, a key that is no string.
+    """
+    value = unboxed(value)
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float and math.isfinite(value):
+        return value
+    if type(value) in (list, tuple):
+        return [as_plain(item) for item in value]
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {key: as_plain(item) for key, item in value.items()}
+    raise NotPlainError(f"{value!r} is not JSON")
+
+
+def unboxed(value: Any) -> Any:
+    """A numpy scalar as the Python number, string or bool it stands for; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are the same choice: equal, and not True for 1 or False for 0."""
+    if one is other:
+        return True
+    if isinstance(one, bool | np.bool_) != isinstance(other, bool | np.bool_):
+        return False
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # such as arrays, which compare element by element
+        return False
+
+
+def label(value: Any) -> str:
+    """A short name for a value, the same in every process: no memory addresses.
+
+    The JSON form of a value has the label of the value itself, so readers of a journal need no search space.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Mapping) and set(value) in ({"$choice", "repr"}, {"$constant", "repr"}):
+        return str(value["repr"])
+    try:
+        return json.dumps(as_plain(value))
+    except NotPlainError:
+        pass
+    qualified = getattr(value, "__qualname__", None)
+    if qualified is not None:
+        return f"{getattr(value, '__module__', '')}.{qualified}".lstrip(".")
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def labels(values: Iterable[Any]) -> list[str]:
+    """The label of each value, numbered where two are alike (two lambdas, or 1 and "1")."""
+    counts: dict[str, int] = {}
+    named = []
+    for value in values:
+        text = label(value)
+        counts[text] = counts.get(text, 0) + 1
+        named.append(text if counts[text] == 1 else f"{text} ({counts[text]})")
+    return named

@@ -1,0 +1,200 @@
+"""The shape of a search space: a nested dictionary as flat leaves, and which leaf depends on which."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from raytune_gp.errors import SpaceError
+from raytune_gp.space.base import Domain
+from raytune_gp.space.choices import GridAxis
+from raytune_gp.space.domains import When
+from raytune_gp.space.functions import SampleFrom
+from raytune_gp.space.plain import is_same, label
+from raytune_gp.space.ray_domains import from_ray
+
+__all__ = ["Condition", "Leaf", "leaves_of", "link", "suggestion"]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One entry of the flattened dictionary: a domain, a `SampleFrom`, or else a constant."""
+
+    path: tuple[Any, ...]
+    value: Any
+    whens: tuple[When, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "/".join(str(key) for key in self.path)
+
+    @property
+    def is_constant(self) -> bool:
+        return not isinstance(self.value, Domain | SampleFrom)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Holds while the parent exists and has one of these values; `units` are their places in [0, 1]."""
+
+    parent: str
+    values: tuple[Any, ...]
+    units: frozenset[float]
+
+    def describe(self) -> dict[str, Any]:
+        """For the journal: the parent, and a label for each value."""
+        return {"parent": self.parent, "values": [label(value) for value in self.values]}
+
+    def __str__(self) -> str:
+        shown = ", ".join(repr(value) for value in self.values)
+        return (
+            f"{self.parent!r} is {shown}" if len(self.values) == 1 else f"{self.parent!r} is one of {shown}"
+        )
+
+
+def leaves_of(config: Mapping[Any, Any]) -> dict[str, Leaf]:
+    """The entries of a nested dictionary by flat name, in its order; an empty dictionary is a constant.
+
+    Raises:
+        SpaceError: two entries have the same flat name, or a list holds a domain.
+    """
+    leaves: dict[str, Leaf] = {}
+    for leaf in _walk(config, (), ()):
+        if leaf.name in leaves:
+            raise SpaceError(f"two parameters have the flat name {leaf.name!r}: rename one of them")
+        leaves[leaf.name] = leaf
+    return leaves
+
+
+def _walk(node: Any, path: tuple[Any, ...], whens: tuple[When, ...]) -> Iterator[Leaf]:
+    node = from_ray(node)
+    if isinstance(node, When):
+        yield from _walk(node.then, path, (*whens, node))
+    elif isinstance(node, Mapping) and set(node) == {"grid_search"} and path:
+        yield Leaf(path, GridAxis(node["grid_search"]), whens)
+    elif isinstance(node, Mapping) and (node or not path):
+        for key, child in node.items():
+            yield from _walk(child, (*path, key), whens)
+    else:
+        leaf = Leaf(path, node, whens)
+        if isinstance(node, list | tuple) and _holds_domain(node):
+            raise SpaceError(
+                f"{leaf.name!r} is a list with a domain inside: use a dictionary instead of the list"
+            )
+        yield leaf
+
+
+def _holds_domain(items: Iterable[Any]) -> bool:
+    return any(
+        isinstance(from_ray(item), Domain | SampleFrom | When)
+        or (isinstance(item, list | tuple) and _holds_domain(item))
+        or (isinstance(item, Mapping) and _holds_domain(item.values()))
+        for item in items
+    )
+
+
+def link(leaves: Mapping[str, Leaf]) -> tuple[tuple[str, ...], dict[str, tuple[Condition, ...]]]:
+    """An order in which parents come before children, and the conditions of each conditional leaf.
+
+    A condition on a constant holds or never does, so what remains of it are the constant's own conditions.
+
+    Raises:
+        SpaceError: an unknown parent, one that cannot have the values asked for, or a cycle.
+    """
+    for leaf in leaves.values():
+        for when in leaf.whens:
+            if when.parent not in leaves:
+                hint = suggestion(when.parent, leaves)
+                raise SpaceError(f"{leaf.name!r} depends on {when.parent!r}, which is not in the space{hint}")
+    order = _parents_first(leaves)
+    conditions: dict[str, tuple[Condition, ...]] = {}
+    needs: dict[str, dict[str, frozenset[float]]] = {}
+    for name in order:
+        found: list[Condition] = []
+        for when in leaves[name].whens:
+            parent = leaves[when.parent]
+            _check_parent(name, when, parent)
+            found.extend(
+                conditions.get(when.parent, ()) if parent.is_constant else [_condition(when, parent.value)]
+            )
+        if isinstance(leaves[name].value, GridAxis):
+            _check_grid(name, found, leaves)
+        needs[name] = _joint_needs(name, found, needs)
+        if found:
+            conditions[name] = tuple(dict.fromkeys(found))
+    return order, conditions
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: what it may have meant, or what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(map(repr, names[:20]))}" if names else ""
+
+
+def _parents_first(leaves: Mapping[str, Leaf]) -> tuple[str, ...]:
+    parents = {name: list(dict.fromkeys(w.parent for w in leaf.whens)) for name, leaf in leaves.items()}
+    try:
+        return tuple(TopologicalSorter(parents).static_order())
+    except CycleError as error:
+        chain = " -> ".join(repr(name) for name in error.args[1])
+        raise SpaceError(f"the conditions go round in a circle, {chain}: drop one of them") from None
+
+
+def _check_parent(name: str, when: When, parent: Leaf) -> None:
+    """Raise unless the parent is of a kind that can be compared, and can have each of the values."""
+    domain = parent.value
+    if parent.is_constant:
+        if not any(is_same(domain, value) for value in when.values):
+            raise SpaceError(
+                f"{name!r} could never exist: {when.parent!r} is the constant {domain!r}, "
+                f"and none of {list(when.values)!r}"
+            )
+        return
+    if isinstance(domain, SampleFrom):
+        raise SpaceError(
+            f"{name!r} depends on {when.parent!r}, a sample_from, which is resolved too late for conditions: "
+            "use a choice, or a sample_from for the child too"
+        )
+    if domain.size is None:
+        raise SpaceError(
+            f"{name!r} depends on {when.parent!r}, {domain}, which hardly ever has one exact value: "
+            "use a choice, an integer or a quantised domain"
+        )
+    for value in when.values:
+        if not domain.contains(value):
+            raise SpaceError(f"{name!r} depends on {when.parent!r} being {value!r}, which {domain} cannot be")
+
+
+def _condition(when: When, domain: Domain) -> Condition:
+    values = tuple(domain.snap(value) for value in when.values)
+    return Condition(when.parent, values, frozenset(domain.encode(values).tolist()))
+
+
+def _joint_needs(
+    name: str, conditions: Iterable[Condition], needs: Mapping[str, Mapping[str, frozenset[float]]]
+) -> dict[str, frozenset[float]]:
+    """For each ancestor of `name`, the places in which it lets `name` exist; raise where there are none."""
+    joint: dict[str, frozenset[float]] = {}
+    for condition in conditions:
+        for parent, units in ((condition.parent, condition.units), *needs[condition.parent].items()):
+            joint[parent] = joint.get(parent, units) & units
+            if not joint[parent]:
+                raise SpaceError(
+                    f"{name!r} could never exist: its conditions want different values of {parent!r}"
+                )
+    return joint
+
+
+def _check_grid(name: str, conditions: Iterable[Condition], leaves: Mapping[str, Leaf]) -> None:
+    for condition in conditions:
+        if not isinstance(leaves[condition.parent].value, GridAxis):
+            raise SpaceError(
+                f"the grid axis {name!r} depends on {condition.parent!r}, chosen by a searcher: "
+                "the grid would have no fixed size: make the parent a grid_search too, or the child a choice"
+            )
