@@ -143,8 +143,15 @@ class Experiment:
         elif trial.stopping is None and trial.losses > self.state.spec.max_losses:
             error = f"{trial.losses} workers were lost while they ran this trial; the last one: {reason}"
             yield self._ended(trial, TrialStatus.FAILED, now, failure="worker lost", reason=error)
+        elif trial.stopping == "pause" and self._is_saved(trial):
+            yield ev.TrialPaused(now, trial.id)
         else:
             yield ev.TrialRequeued(now, trial.id, f"worker lost: {reason}")
+
+    @staticmethod
+    def _is_saved(trial: Trial) -> bool:
+        """Whether its checkpoint is as new as its last report, so that an attempt more would gain nothing."""
+        return trial.resume_point is not None and trial.resume_point.step >= trial.step
 
     def _suggested(self, input: msg.Suggested, now: float) -> Iterator[ev.Event]:
         request = self.state.request
@@ -185,6 +192,8 @@ class Experiment:
         criterion = self._met_criterion(trial)
         if criterion is not None:
             yield decided("complete", criterion, "stop/1")
+            if self.state.status is RunStatus.RUNNING and getattr(self.stopper, "stop_all", bool)():
+                yield ev.StopRequested(now, "the stopper ended the whole run")
             return
         decision = self.scheduler.on_result(trial)
         rule = self.scheduler.rule
@@ -222,12 +231,12 @@ class Experiment:
 
     def _attempt_ended(self, item: msg.Item, trial: Trial, now: float) -> Iterator[ev.Event]:
         outcome, error = item.body["outcome"], item.body.get("error")
-        clean = bool(item.body.get("clean", True))
+        left = item.body.get("left")
         yield ev.AttemptEnded(
-            now, item.worker, item.seq, trial.id, item.attempt, outcome, error, clean, item.time
+            now, item.worker, item.seq, trial.id, item.attempt, outcome, error, left is None, item.time
         )
-        if not clean and item.worker in self.state.idle:
-            yield ev.WorkerReleased(now, item.worker, "its last trial did not leave it clean")
+        if left is not None and item.worker in self.state.idle:
+            yield ev.WorkerReleased(now, item.worker, f"trial {trial.id} left {left}")
         yield from self._after_attempt(trial, outcome, error, now)
 
     def _after_attempt(self, trial: Trial, outcome: str, error: str | None, now: float) -> Iterator[ev.Event]:

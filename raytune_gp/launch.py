@@ -21,6 +21,7 @@ from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.trainable.parameters import WithParameters
 
 __all__ = ["Launch", "load_state"]
 
@@ -144,14 +145,18 @@ class Launch:
         loop.run()
 
     def _execute_on_ray(self, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]) -> None:
+        import ray
+
         from raytune_gp.execution.driver import follow, init_ray, start_coordinator
         from raytune_gp.execution.worker import Payload, WorkerSettings
 
         init_ray()
         spec = self.spec
         trainable = self.trainable
-        if hasattr(trainable, "to_object_store"):
-            trainable = trainable.to_object_store()
+        parameters: dict[str, Any] = {}
+        if isinstance(trainable, WithParameters):
+            parameters = {name: ray.put(value) for name, value in trainable.parameters.items()}
+            trainable = trainable.without()
         files = Path.home() / ".raytune_gp" / "payloads"
         worker = WorkerSettings(
             run=spec.name,
@@ -159,6 +164,7 @@ class Launch:
             storage_path=spec.storage_path,
             resources=spec.resources,
             trainable=Payload.of((trainable, self.space), files),
+            parameters=parameters,
         )
         parts = Payload.of(self.parts, files)
         plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker)

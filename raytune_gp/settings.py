@@ -24,7 +24,7 @@ from raytune_gp.schedulers import make_scheduler
 from raytune_gp.searchers import make_searcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
-from raytune_gp.trial import Config, Metric
+from raytune_gp.trial import Config, Metric, Trial
 
 __all__ = [
     "CheckpointConfig",
@@ -154,7 +154,25 @@ def resolve_stop(stop: Any) -> tuple[dict[str, float], Any]:
         return {str(k): float(v) for k, v in stop.items()}, None
     if not callable(stop):
         raise SpecError(f"stop is {stop!r}; it must be a dictionary, or a function of (trial_id, result)")
-    return {}, stop
+    return {}, UserStopper(stop)
+
+
+class UserStopper:
+    """The user's function of (trial_id, result), or Ray's `Stopper` object, as the experiment asks it.
+
+    What it remembers is its own affair: it is not in the journal, and a resumed run starts it afresh.
+    """
+
+    def __init__(self, stop: Any):
+        self._stop = stop
+
+    def __call__(self, trial: Trial) -> bool:
+        result = {**trial.history.last, "trial_id": trial.id, "config": trial.config}
+        return bool(self._stop(trial.id, result))
+
+    def stop_all(self) -> bool:
+        """Whether the whole run is to end."""
+        return bool(getattr(self._stop, "stop_all", bool)())
 
 
 def total_trials(num_samples: int | None, space: SearchSpace, searcher: Searcher) -> int:
@@ -181,13 +199,20 @@ def make_guesses(points: Sequence[Config] | None, space: SearchSpace) -> list[Co
 
 def fingerprints(trainable: Any, space: SearchSpace) -> dict[str, str]:
     """Digests by which a resumed run tells that its trainable or its space has changed."""
-    found = {"space": space.fingerprint()}
-    try:
-        source = inspect.getsource(inspect.unwrap(trainable))
-        found["trainable"] = hashlib.sha256(source.encode()).hexdigest()[:16]
-    except (TypeError, OSError):
-        found["trainable"] = hashlib.sha256(repr(trainable).encode()).hexdigest()[:16]
-    return found
+    digest = hashlib.sha256(_source(trainable).encode()).hexdigest()[:16]
+    return {"space": space.fingerprint(), "trainable": digest}
+
+
+def _source(trainable: Any) -> str:
+    """What a trainable does, as text: its source code where there is one."""
+    trainable = inspect.unwrap(getattr(trainable, "function", trainable))
+    if inspect.isroutine(trainable):
+        try:
+            return inspect.getsource(trainable)
+        except OSError:
+            return trainable.__qualname__
+    shown = type(trainable).__repr__ is not object.__repr__
+    return repr(trainable) if shown else type(trainable).__qualname__
 
 
 def default_storage_path() -> str:

@@ -20,12 +20,13 @@ UNLIMITED = -1
 class ExperimentSpec:
     """The settings of a run. JSON throughout, so that any process can read a run from its journal.
 
-    `run_id` tells this run from others that had its name. `num_samples` counts trials (grid cells included), `UNLIMITED` for no bound. Times are in seconds.
-    `scope` says which of a trial's values of the metric is its objective, as in Ray Tune. `stop` maps a
-    metric to the value that ends a trial once reached (at least that for `mode="max"` metrics, counts and
-    times; at most that for the run's own metric when it is minimised). `max_failures` is how often a trial
-    may raise and be tried again (-1: always). `keep_checkpoints` of each trial are kept, the newest always
-    among them. `searcher`, `scheduler`, `trainable` and `space` describe those parts to readers.
+    `run_id` tells this run from others that had its name. `num_samples` counts trials (grid cells
+    included), `UNLIMITED` for no bound. Times are in seconds. `scope` says which of a trial's values of the
+    metric is its objective, as in Ray Tune. `stop` maps a metric to the value that ends a trial once
+    reached: at least that, or at most that for a metric of the run that is minimised. `max_failures` is how
+    often a trial may raise and be tried again (-1: always), `max_losses` how often it may lose its worker.
+    `keep_checkpoints` of each trial are kept, the newest always among them. `searcher`, `scheduler`,
+    `trainable` and `space` describe those parts to readers.
     """
 
     name: str

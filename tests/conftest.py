@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_name] = "1"
-os.environ.pop("RAY_ADDRESS", None)
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ.pop("RAY_ADDRESS", None)
 
 
 @pytest.fixture(scope="session")

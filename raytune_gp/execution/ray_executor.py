@@ -101,9 +101,14 @@ class RayExecutor:
         """Stop attending to the workers; what is to be deleted is deleted first."""
         self._housekeeping.shutdown(wait=True)
         self._searching.shutdown(wait=False, cancel_futures=True)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._later(self._end)
 
     # --- in the event loop's thread ---
+
+    def _end(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.call_soon(self._loop.stop)
 
     def _later(self, action: Callable[..., None], *arguments: Any) -> None:
         self._loop.call_soon_threadsafe(action, *arguments)

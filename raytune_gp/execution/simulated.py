@@ -164,7 +164,7 @@ class _Worker:
         self.cluster.after(seconds, report)
 
     def _end(self, outcome: str, error: str | None = None) -> None:
-        self._say("ended", {"outcome": outcome, "error": error, "clean": True})
+        self._say("ended", {"outcome": outcome, "error": error})
         self.current = None
 
     def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> None:

@@ -8,6 +8,7 @@ the worker when its coordinator is gone for good.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import contextlib
 import hashlib
 import os
@@ -77,13 +78,18 @@ class Payload:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What every worker of a run is given. `trainable` holds the pickled (trainable, space)."""
+    """What every worker of a run is given.
+
+    `trainable` holds the pickled (trainable, space), `parameters` references to the objects in Ray's object
+    store that the trainable is called with beside its config.
+    """
 
     run: str
     coordinator: str
     storage_path: str
     resources: Mapping[str, Any]
     trainable: Payload
+    parameters: Mapping[str, Any]
 
 
 class Worker:
@@ -167,19 +173,17 @@ class Worker:
         emit("started", {})
         threads = set(threading.enumerate())
         outcome = self._call(command, f"trial_{command.trial}")
-        clean = self._is_clean(threads)
+        left = self._tidy(threads)
         self._session = None
         self._current = None
-        emit("ended", {"outcome": outcome.kind, "error": outcome.error, "clean": clean})
+        emit("ended", {"outcome": outcome.kind, "error": outcome.error, "left": left})
 
     def _call(self, command: Start, label: str) -> Outcome:
         log = f"{label}/log.txt"
         local = self._storage.path(log) if self._storage.is_local else f"/tmp/raytune_{os.getpid()}_log.txt"
         try:
             with captured_output(local):
-                if self._loaded is None:
-                    self._loaded = self._settings.trainable.load()
-                trainable, space = self._loaded
+                trainable, space = self._load()
                 assert self._session is not None
                 outcome = run_attempt(trainable, space.from_json(command.config), self._session)
                 if outcome.error:
@@ -190,15 +194,33 @@ class Worker:
         except Exception:
             return Outcome("failed", traceback.format_exc())
 
-    def _is_clean(self, threads: set[threading.Thread]) -> bool:
-        """Whether the next trial finds the process as this one did; else the worker is replaced.
+    def _load(self) -> tuple[Any, SearchSpace]:
+        """The trainable and the search space, unpickled at the first attempt."""
+        if self._loaded is None:
+            trainable, space = self._settings.trainable.load()
+            if self._settings.parameters:
+                objects = {name: ray.get(ref) for name, ref in self._settings.parameters.items()}
+                trainable = trainable.given(objects)
+            self._loaded = trainable, space
+        return self._loaded
 
-        Threads of libraries that stay (pools of torch, of Ray) are daemons and are left alone.
+    def _tidy(self, threads: set[threading.Thread]) -> str | None:
+        """Put directory and environment back; what the trial has left that cannot be put right, or None.
+
+        Daemon threads and those of thread pools are left alone: libraries keep such (torch, Ray itself).
         """
+        os.chdir(self._directory)
+        if dict(os.environ) != self._environment:
+            os.environ.clear()
+            os.environ.update(self._environment)
         children = psutil.Process().children(recursive=True)
-        stray = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
-        moved = os.getcwd() != self._directory
-        return not children and not stray and not moved and dict(os.environ) == self._environment
+        if children:
+            return f"{len(children)} processes ({_names(children)})"
+        known = {*threads, *concurrent.futures.thread._threads_queues}
+        stray = [t for t in threading.enumerate() if t not in known and not t.daemon]
+        if stray:
+            return f"{len(stray)} threads ({', '.join(t.name for t in stray[:5])})"
+        return None
 
     # --- the watchdog ---
 
@@ -232,3 +254,11 @@ class Worker:
             with contextlib.suppress(psutil.Error):
                 child.kill()
         os._exit(0)
+
+
+def _names(processes: list[psutil.Process]) -> str:
+    names = []
+    for process in processes[:5]:
+        with contextlib.suppress(psutil.Error):
+            names.append(process.name())
+    return ", ".join(names)

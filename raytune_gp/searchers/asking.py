@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Asker:
         self._seed = seed
         self._guesses = guesses
         self._cells = space.grid_cells()
+        self._converted: dict[str, Observation] = {}
 
     def ask(self, command: Suggest) -> Input:
         """The answer to `command`; never raises."""
@@ -63,16 +65,22 @@ class Asker:
         return Suggested(command.request, answers, memory, exhausted=len(suggestions) < command.count)
 
     def _batch(self, command: Suggest, start: int, count: int, before: Sequence[Suggestion]) -> Any:
-        completed = [
-            Observation(self.space.from_json(o.config), o.values, o.trial_id, o.failure)
-            for o in command.completed
-        ]
-        pending = [self.space.from_json(c) for c in command.pending] + [s.config for s in before]
-        self.searcher.update(completed, pending)
+        if self.searcher.uses_results:
+            pending = [self.space.from_json(c) for c in command.pending] + [s.config for s in before]
+            self.searcher.update([self._restored(o) for o in command.completed], pending)
         fixed = None
         if len(self._cells) > 1 or self._cells[0]:
             fixed = [self._cells[(start + i) % len(self._cells)] for i in range(count)]
         return self.searcher.suggest(SuggestionRequest(command.request, count, start, command.memory, fixed))
+
+    def _restored(self, observation: Observation) -> Observation:
+        """The observation with its config as the searcher knows it; each trial's is converted once."""
+        restored = self._converted.get(observation.trial_id)
+        if restored is None:
+            config = self.space.from_json(observation.config)
+            restored = replace(observation, config=config)
+            self._converted[observation.trial_id] = restored
+        return restored
 
     def _rng(self, ordinal: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, _RESOLVE, ordinal])

@@ -47,6 +47,6 @@ class SobolSearcher:
         dimension = max(1, len(self._encoding.dimensions))
         points = sobol_points(dimension, request.start, request.count, self._seed)
         points = points[:, : len(self._encoding.dimensions)]
-        fixed: Sequence[Mapping[str, Any] | None] = request.fixed or [None] * request.count
+        fixed: Sequence[Mapping[str, Any]] = request.fixed or [{}] * request.count
         configs = [self._encoding.decode(points[i : i + 1], fixed=fixed[i])[0] for i in range(request.count)]
         return SuggestionBatch([Suggestion(c, {"method": "sobol"}) for c in configs])

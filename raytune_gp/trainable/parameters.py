@@ -15,30 +15,27 @@ __all__ = ["PlacementGroupFactory", "WithParameters", "resources_of", "with_para
 class WithParameters:
     """A function and objects that it is given at each call, beside the config.
 
-    On Ray the objects wait in the object store, once a node, instead of travelling with each worker.
+    On Ray the objects wait in the object store, once a node, instead of travelling with each worker:
+    `without` is what is pickled, and `given` puts the objects back.
     """
 
     def __init__(self, function: Callable[..., Any], parameters: Mapping[str, Any]):
-        functools.update_wrapper(self, function)
-        self._function = function
-        self._parameters = dict(parameters)
-        self._stored = False
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+        self.__qualname__ = getattr(function, "__qualname__", self.__name__)
+        self.__module__ = function.__module__
+        self.function = function
+        self.parameters = dict(parameters)
 
     def __call__(self, config: Config) -> Any:
-        parameters = self._parameters
-        if self._stored:
-            import ray
+        return self.function(config, **self.parameters)
 
-            parameters = {name: ray.get(reference) for name, reference in parameters.items()}
-        return self._function(config, **parameters)
+    def without(self) -> WithParameters:
+        """The same without its objects."""
+        return WithParameters(self.function, {})
 
-    def to_object_store(self) -> WithParameters:
-        """The same, its objects put into Ray's object store by this driver."""
-        import ray
-
-        stored = WithParameters(self._function, {k: ray.put(v) for k, v in self._parameters.items()})
-        stored._stored = True
-        return stored
+    def given(self, parameters: Mapping[str, Any]) -> WithParameters:
+        """The same with `parameters` as its objects."""
+        return WithParameters(self.function, parameters)
 
 
 def with_parameters(trainable: Callable[..., Any], **parameters: Any) -> WithParameters:
@@ -70,7 +67,7 @@ def with_resources(trainable: Callable[..., Any], resources: Any) -> Callable[..
         return trainable(config)
 
     wrapped._raytune_resources = resources  # type: ignore[attr-defined]
-    if hasattr(trainable, "to_object_store"):
+    if isinstance(trainable, WithParameters):
         raise SpecError(
             "call with_resources first and with_parameters on its result, or say resources_per_trial"
         )

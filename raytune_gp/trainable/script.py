@@ -105,9 +105,7 @@ class Script:
                 f"need a shell"
             )
         if not metrics:
-            raise SpecError(
-                "metrics is empty; it must name the metric to optimise at least, with its pattern"
-            )
+            raise SpecError("metrics is empty; it must have at least the metric to optimise")
         Scraper(metrics)
         self.command = [str(part) for part in command]
         self.metrics = dict(metrics)

@@ -1,0 +1,141 @@
+"""Kill the coordinator again and again while it runs, and hold its journal against the trials' own ledger.
+
+    python -m benchmarks.coordinator_kills --kills 50 --out benchmarks/results/coordinator_kills.json
+
+Each trial writes a line into a ledger before each report. In the end every line must be in the journal once,
+and every trial must have run in one attempt: training went on while the coordinator was away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raytune_gp import events as ev
+from raytune_gp import tune
+from raytune_gp.execution.worker import NAMESPACE
+from raytune_gp.storage.journal import SQLJournal
+
+
+def steady(config: Mapping[str, Any]) -> None:
+    """Report `steps` times, `seconds` apart, each time after a line in the ledger."""
+    trial = tune.get_context().get_trial_id()
+    for step in range(1, config["steps"] + 1):
+        time.sleep(config["seconds"])
+        with open(config["ledger"], "a") as ledger:
+            ledger.write(f"{trial} {step}\n")
+        tune.report({"score": config["x"] * step})
+
+
+class Killer(threading.Thread):
+    """Sends SIGKILL to the coordinator of `run` at random moments, `kills` times, and notes its absences."""
+
+    def __init__(self, run: str, kills: int, pause_s: tuple[float, float], seed: int):
+        super().__init__(daemon=True)
+        self.run_name, self.left, self.pause_s = run, kills, pause_s
+        self.rng = random.Random(seed)
+        self.away_s: list[float] = []
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        while self.left and not self.stopped.wait(self.rng.uniform(*self.pause_s)):
+            pid = self._pid()
+            if pid is None:
+                continue
+            os.kill(pid, signal.SIGKILL)
+            killed = time.monotonic()
+            self.left -= 1
+            while not self.stopped.is_set() and self._pid() in (None, pid):
+                time.sleep(0.02)
+            self.away_s.append(time.monotonic() - killed)
+
+    def _pid(self) -> int | None:
+        try:
+            return ray.get(ray.get_actor(self.run_name, NAMESPACE).ping.remote(), timeout=2.0)
+        except (ray.exceptions.RayError, ValueError):
+            return None
+
+
+def run_with_kills(
+    kills: int, directory: Path, *, trials: int, steps: int, seconds: float, workers: int, seed: int = 0
+) -> dict[str, Any]:
+    """One run during which the coordinator is killed up to `kills` times; the accounting as a dictionary.
+
+    Ray must be initialised. Times are in seconds.
+    """
+    ledger, url = directory / "ledger", f"sqlite:///{directory / 'journal.db'}"
+    killer = Killer("kills", kills, (0.3, 2.0), seed)
+    killer.start()
+    results = tune.run(
+        steady,
+        config={"x": tune.uniform(0, 1), "steps": steps, "seconds": seconds, "ledger": str(ledger)},
+        metric="score",
+        mode="max",
+        search_alg="random",
+        num_samples=trials,
+        max_concurrent_trials=workers,
+        name="kills",
+        storage_path=str(directory / "results"),
+        journal=url,
+        verbose=0,
+    )
+    killer.stopped.set()
+    journal = SQLJournal(url)
+    events = [event for _, event in journal.read("kills")]
+    journal.close()
+    said = Counter(ledger.read_text().split("\n")[:-1])
+    heard = Counter(f"{e.trial} {e.step}" for e in events if isinstance(e, ev.Reported))
+    return {
+        "kills": kills - killer.left,
+        "terms": sum(isinstance(e, ev.TermStarted) for e in events),
+        "trials": len(results),
+        "trials_finished": sum(isinstance(e, ev.TrialEnded) for e in events),
+        "reports_made": sum(said.values()),
+        "reports_lost": sum((said - heard).values()),
+        "reports_doubled": sum((heard - said).values()),
+        "attempts": sum(isinstance(e, ev.AttemptAssigned) for e in events),
+        "away_s_mean": sum(killer.away_s) / max(1, len(killer.away_s)),
+        "away_s_max": max(killer.away_s, default=0.0),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    with tempfile.TemporaryDirectory() as directory:
+        found = run_with_kills(
+            arguments.kills,
+            Path(directory),
+            trials=arguments.trials,
+            steps=200,
+            seconds=0.1,
+            workers=4,
+            seed=arguments.seed,
+        )
+    ray.shutdown()
+    text = json.dumps({"seed": arguments.seed, "cores": os.cpu_count(), **found}, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

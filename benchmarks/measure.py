@@ -1,0 +1,37 @@
+"""What the benchmarks share: where they run, percentiles, and results as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raytune_gp.execution.loop import software_versions
+
+__all__ = ["machine", "percentile", "write"]
+
+
+def machine() -> dict[str, Any]:
+    """The hardware and software that a result was measured on."""
+    cpu = platform.processor() or platform.machine()
+    with open("/proc/cpuinfo") as lines:
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    return {"cpu": cpu, "cores": os.cpu_count(), "versions": software_versions()}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` (0 to 1) of `values` lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def write(result: Mapping[str, Any], out: Path | None) -> None:
+    """Print `result` with the machine it was measured on, and keep it at `out`."""
+    text = json.dumps({**result, "machine": machine()}, indent=2)
+    print(text)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n")

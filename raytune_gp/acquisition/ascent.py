@@ -1,0 +1,94 @@
+"""Projected L-BFGS over many starts at once: one batched evaluation a step, each start its own curvature.
+
+Two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) vectorised over starts, projection onto the unit box
+(Bertsekas 1982) and backtracking until Armijo's condition holds. Starts share evaluations, never a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["ascend"]
+
+ValueAndGradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+_MEMORY = 8  # pairs of differences kept for each start
+_ARMIJO = 1e-4
+_FIRST_STEP = 0.1  # length of a first step, in sides of the cube
+_SHORTEST = 1e-4  # fraction of a step below which a start has arrived
+
+
+def ascend(
+    function: ValueAndGradient,
+    x: np.ndarray,
+    *,
+    movable: np.ndarray,
+    iterations: int = 40,
+    tolerance: float = 1e-5,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Climb from each row of `x` (b x d) inside [0, 1]^d, moving only where `movable` (b x d bool).
+
+    `function` maps b x d to values (b) and gradients (b x d). A start is done when its projected gradient
+    falls below `tolerance`, or no step improves it. Returns the places (b x d) and values (b), never below
+    those of the starts.
+    """
+    x = x.copy()
+    value, gradient = function(x)
+    gradient = np.where(movable, gradient, 0.0)
+    steps: list[np.ndarray] = []
+    changes: list[np.ndarray] = []
+    fraction = np.ones(len(x))
+    live = np.isfinite(value)
+    for _ in range(iterations):
+        free = movable & ~((x <= 0.0) & (gradient < 0.0)) & ~((x >= 1.0) & (gradient > 0.0))
+        live &= np.abs(np.where(free, gradient, 0.0)).max(axis=1, initial=0.0) > tolerance
+        if not live.any():
+            break
+        direction = _direction(np.where(free, gradient, 0.0), steps, changes, free)
+        trial = np.clip(x + (live * fraction)[:, None] * direction, 0.0, 1.0)
+        trial = np.where(movable, trial, x)
+        trial_value, trial_gradient = function(trial)
+        trial_gradient = np.where(movable, trial_gradient, 0.0)
+        gain = _ARMIJO * ((trial - x) * gradient).sum(1)
+        better = live & (trial_value >= value + gain) & (trial_value > value)
+
+        taken = better[:, None]
+        steps.append(np.where(taken, trial - x, 0.0))
+        changes.append(np.where(taken, gradient - trial_gradient, 0.0))
+        if len(steps) > _MEMORY:
+            del steps[0], changes[0]
+        x, gradient = np.where(taken, trial, x), np.where(taken, trial_gradient, gradient)
+        value = np.where(better, trial_value, value)
+        fraction = np.where(better, 1.0, 0.25 * fraction)
+        live &= fraction > _SHORTEST
+    return x, value
+
+
+def _direction(
+    gradient: np.ndarray, steps: list[np.ndarray], changes: list[np.ndarray], free: np.ndarray
+) -> np.ndarray:
+    """L-BFGS ascent directions (b x d) in the `free` coordinates; at first a short step uphill."""
+    pairs = []
+    for step, change in zip(steps, changes, strict=True):
+        s, c = np.where(free, step, 0.0), np.where(free, change, 0.0)
+        product = (s * c).sum(1)
+        sound = product > 1e-10 * (c * c).sum(1)
+        pairs.append((s, c, np.where(sound, 1.0 / np.where(sound, product, 1.0), 0.0)))
+    q = gradient.copy()
+    weights = []
+    for s, c, inverse in reversed(pairs):
+        weight = inverse * (s * q).sum(1)
+        q -= weight[:, None] * c
+        weights.append(weight)
+    length = np.sqrt((gradient * gradient).sum(1))
+    size = np.minimum(1.0, _FIRST_STEP / np.where(length > 0.0, length, 1.0))
+    for _, c, inverse in pairs:  # the newest sound pair sets the scale
+        curvature = inverse * (c * c).sum(1)
+        size = np.where(curvature > 0.0, 1.0 / np.where(curvature > 0.0, curvature, 1.0), size)
+    direction = size[:, None] * q
+    for (s, c, inverse), weight in zip(pairs, reversed(weights), strict=True):
+        direction += (weight - inverse * (c * direction).sum(1))[:, None] * s
+    uphill = (direction * gradient).sum(1) > 0.0
+    return np.where(uphill[:, None], direction, (size[:, None] * gradient))

@@ -1,0 +1,149 @@
+"""The maximiser of an acquisition function over a mixed region.
+
+Quasi-random points and perturbations of the best configs so far are scored together; the best few climb by
+batched L-BFGS in the continuous columns (wide integer columns relaxed), then move level by level in the
+discrete ones, each column in turn. The best point that is not taken wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raytune_gp.acquisition.ascent import ascend
+from raytune_gp.acquisition.region import Region, Taken, sobol
+
+__all__ = ["Candidate", "maximise"]
+
+Acquisition = Callable[[Tensor], Tensor]
+
+_SOBOL = 512
+_PERTURBED = 32  # perturbations of each of the best configs so far
+_STARTS = 8
+_ROUNDS = 2  # of climbing and sweeping, where there are discrete columns
+_RELAXED_FROM = 8  # integer columns of more levels climb like continuous ones, then are snapped
+_SWEPT = 24  # discrete columns of more levels are swept about the present one
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point (d) and its acquisition value; `exhausted` where every point of the region was taken."""
+
+    x: np.ndarray
+    value: float
+    exhausted: bool = False
+
+
+def maximise(
+    acquisition: Acquisition, region: Region, *, best: np.ndarray, taken: Taken, rng: np.random.Generator
+) -> Candidate:
+    """The point of `region` with the highest `acquisition` (b x d → b) that is not `taken`.
+
+    `best` (k x d) are places worth a look nearby. Where all is taken, the best of all, marked `exhausted`.
+    """
+    pool = region.everything()
+    if pool is None:
+        spread = sobol(_SOBOL, len(region.columns), int(rng.integers(2**31)))
+        pool = region.settle(np.concatenate([spread, _perturbed(best, region, rng)]))
+        values = _evaluate(acquisition, region, pool)
+        tops = np.argsort(-values, kind="stable")[:_STARTS]
+        polished, heights = _polish(acquisition, region, pool[tops], values[tops])
+        pool, values = np.concatenate([polished, pool]), np.concatenate([heights, values])
+    else:
+        values = _evaluate(acquisition, region, pool)
+    order = np.argsort(-values, kind="stable")
+    for i in order:
+        if not taken(pool[i]):
+            return Candidate(pool[i], float(values[i]))
+    other = region.unused(taken, rng)
+    if other is None:
+        return Candidate(pool[order[0]], float(values[order[0]]), exhausted=True)
+    return Candidate(other, float(_evaluate(acquisition, region, other[None])[0]))
+
+
+def _evaluate(acquisition: Acquisition, region: Region, x: np.ndarray) -> np.ndarray:
+    """Values (b) at points `x` (b x d); what is not a number counts as the worst."""
+    with torch.no_grad():
+        values = acquisition(torch.from_numpy(region.masked(x))).numpy()
+    return np.where(np.isnan(values), -np.inf, values)
+
+
+def _perturbed(best: np.ndarray, region: Region, rng: np.random.Generator) -> np.ndarray:
+    """`_PERTURBED` neighbours of each of `best` (k x d): steps of many sizes, now and then another level."""
+    centres = np.repeat(best, _PERTURBED, axis=0)
+    sizes = 10.0 ** rng.uniform(-3.0, -0.5, (len(centres), 1))
+    moved = centres + sizes * rng.standard_normal(centres.shape)
+    discrete = np.array([c.grid is not None for c in region.columns])
+    redrawn = discrete & (rng.random(centres.shape) < 1.0 / len(region.columns))
+    return np.where(redrawn, rng.random(centres.shape), moved)
+
+
+def _polish(
+    acquisition: Acquisition, region: Region, x: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Climb and sweep from each of `x` (b x d) with `values` (b)."""
+    climbing = [j for j in region.free if _climbs(region, j)]
+    swept = [j for j in region.free if region.columns[j].grid is not None]
+    for _ in range(_ROUNDS if swept else 1):
+        before = values.copy()
+        if climbing:
+            x, values = _climb(acquisition, region, x, values, climbing)
+        for j in swept:
+            x, values = _sweep(acquisition, region, x, values, j)
+        if not (values > before).any():
+            break
+    return x, values
+
+
+def _climbs(region: Region, j: int) -> bool:
+    column = region.columns[j]
+    return column.grid is None or (not column.categorical and len(column.grid) > _RELAXED_FROM)
+
+
+def _climb(
+    acquisition: Acquisition, region: Region, x: np.ndarray, values: np.ndarray, climbing: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """L-BFGS from each of `x` in the columns `climbing`, snapped at the end and kept where it is better."""
+    inactive = np.isnan(region.masked(x))
+    movable = np.zeros(x.shape, dtype=bool)
+    movable[:, climbing] = True
+    movable &= ~inactive
+
+    def value_and_gradient(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        leaf = torch.from_numpy(np.where(inactive, np.nan, points)).requires_grad_()
+        result = acquisition(leaf)
+        (gradient,) = torch.autograd.grad(result.sum(), leaf)
+        return result.detach().numpy(), np.where(movable, gradient.numpy(), 0.0)
+
+    climbed = region.settle(ascend(value_and_gradient, x, movable=movable)[0])
+    return _better(x, values, climbed, _evaluate(acquisition, region, climbed))
+
+
+def _sweep(
+    acquisition: Acquisition, region: Region, x: np.ndarray, values: np.ndarray, j: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best level of column `j` for each of `x` (b x d), all else kept."""
+    grid = np.asarray(region.columns[j].grid)
+    if len(grid) <= _SWEPT:
+        levels = np.broadcast_to(grid, (len(x), len(grid)))
+    else:
+        here = np.searchsorted(grid, x[:, j] - 1e-9)
+        levels = grid[np.clip(here[:, None] + np.array([-4, -2, -1, 1, 2, 4]), 0, len(grid) - 1)]
+    moved = np.repeat(x, levels.shape[1], axis=0)
+    moved[:, j] = levels.ravel()
+    heights = _evaluate(acquisition, region, moved).reshape(levels.shape)
+    top = heights.argmax(1)
+    rows = np.arange(len(x))
+    return _better(x, values, moved.reshape(*levels.shape, -1)[rows, top], heights[rows, top])
+
+
+def _better(
+    x: np.ndarray, values: np.ndarray, other: np.ndarray, heights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row by row, whichever of two sets of points is higher."""
+    higher = heights > values
+    return np.where(higher[:, None], other, x), np.where(higher, heights, values)

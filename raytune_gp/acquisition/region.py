@@ -1,0 +1,87 @@
+"""Where candidates may lie: the unit cube with its grids, fixed columns and conditions; ways to fill it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from raytune_gp.surrogate.features import Column, snap
+
+__all__ = ["Region", "Taken", "sobol"]
+
+Taken = Callable[[np.ndarray], bool]
+"""Whether a point (d) stands for a config that must not be proposed again."""
+
+_ENUMERABLE = 1024  # regions of at most this many points are looked at whole
+_DRAWS = 1024  # random points tried before the levels are walked through
+_WALKED = 100_000  # combinations of levels tried: conditions make many of them one config
+
+
+@dataclass(frozen=True)
+class Region:
+    """The points that may be proposed.
+
+    `fixed` (d) holds the values that columns must take, NaN where a column is free; `active` maps points (n
+    x d) to flags (n x d), None where every column always exists.
+    """
+
+    columns: tuple[Column, ...]
+    fixed: np.ndarray
+    active: Callable[[np.ndarray], np.ndarray] | None = None
+    free: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "free", tuple(np.flatnonzero(np.isnan(self.fixed)).tolist()))
+
+    def settle(self, x: np.ndarray) -> np.ndarray:
+        """The points of the region nearest to `x` (n x d), column by column."""
+        return np.where(np.isnan(self.fixed), snap(self.columns, np.clip(x, 0.0, 1.0)), self.fixed)
+
+    def masked(self, x: np.ndarray) -> np.ndarray:
+        """`x` (n x d) as the surrogate takes it: NaN where a column is inactive."""
+        return x if self.active is None else np.where(self.active(x), x, np.nan)
+
+    def everything(self) -> np.ndarray | None:
+        """Every point of the region (n x d) where they are few enough to look at, else None."""
+        grids = self._grids()
+        if grids is None or math.prod(len(g) for g in grids) > _ENUMERABLE:
+            return None
+        points = np.tile(self.fixed, (math.prod(len(g) for g in grids), 1))
+        if self.free:
+            points[:, list(self.free)] = np.array(list(itertools.product(*grids)))
+        return points
+
+    def unused(self, taken: Taken, rng: np.random.Generator) -> np.ndarray | None:
+        """A point (d) that is not `taken`: at random, else by walking the levels; None where all are."""
+        for point in self.settle(rng.random((_DRAWS, len(self.columns)))):
+            if not taken(point):
+                return point
+        grids = self._grids()
+        if grids is None:
+            return None
+        walk = itertools.product(*(rng.permutation(g) for g in grids))
+        for levels in itertools.islice(walk, _WALKED):
+            point = self.fixed.copy()
+            point[list(self.free)] = levels
+            if not taken(point):
+                return point
+        return None
+
+    def _grids(self) -> list[Sequence[float]] | None:
+        """The levels of each free column, or None where one of them is continuous."""
+        grids = [self.columns[j].grid for j in self.free]
+        return None if any(g is None for g in grids) else [g for g in grids if g is not None]
+
+
+def sobol(count: int, dimension: int, seed: int, start: int = 0) -> np.ndarray:
+    """Points `start` .. `start + count` of a scrambled Sobol sequence, in (0, 1)^dimension."""
+    engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
+    if start:
+        engine.fast_forward(start)
+    points = engine.draw(count, dtype=torch.float64).numpy()
+    return np.clip(points, 1e-9, 1.0 - 1e-9)

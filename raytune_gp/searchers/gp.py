@@ -1,0 +1,237 @@
+"""Bayesian optimisation: a Gaussian process over what is finished, log-EI with the pending integrated out.
+
+The first suggestions are quasi-random. From then on every request fits the surrogate, warm from the last
+fit's hyperparameters, and maximises the acquisition function once for each suggestion, each time
+conditioned on the suggestions before. Whatever fails numerically, the answer is quasi-random and its
+provenance says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from raytune_gp.acquisition.logei import with_pending
+from raytune_gp.acquisition.optimize import maximise
+from raytune_gp.acquisition.region import Region, sobol
+from raytune_gp.errors import SpecError
+from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
+from raytune_gp.space import Dimension, Encoding, SearchSpace
+from raytune_gp.surrogate.features import Column, FeatureMap
+from raytune_gp.surrogate.fit import fit
+from raytune_gp.surrogate.gp import Hyperparameters
+from raytune_gp.surrogate.posterior import GPPosterior
+from raytune_gp.surrogate.transforms import OutputWarp
+from raytune_gp.trial import Config, Observation, Suggestion
+
+__all__ = ["GPSearcher"]
+
+_T = TypeVar("_T")
+
+_STREAM = 2  # keeps these random numbers apart from others of the same seed
+_FEWEST_VALUES = 3  # finished values below which a surrogate says nothing
+_SAMPLES = 16  # joint draws of the pending values
+_REFIT_FROM, _REFIT_GROWTH = 200, 1.05  # past so many observations, refit when they grew by a twentieth
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The fitted surrogate: posterior, output warp, incumbent (a target), best places (k x d) and memory."""
+
+    posterior: GPPosterior
+    warp: OutputWarp
+    incumbent: float
+    best: np.ndarray
+    memory: dict[str, Any]
+
+
+class GPSearcher:
+    """Proposes what improves most on the best of what is finished, in expectation.
+
+    Args:
+        space: what to search.
+        mode: `"max"` or `"min"`, of the first metric.
+        seed: the answers are a function of it, the space, the mode, the last `update` and the request.
+        initial: how many suggestions, guesses of the user included, make up the start, which is quasi-random;
+            by default one more than there are dimensions, at least 4 and at most 10.
+        device: where GPyTorch fits; on `"cpu"` the same likelihood is evaluated in closed form.
+    """
+
+    uses_results = True
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: str = "max",
+        seed: int = 0,
+        initial: int | None = None,
+        device: str = "cpu",
+    ):
+        if mode not in ("max", "min"):
+            raise SpecError(f'mode is {mode!r}; it must be "max" or "min"')
+        if initial is not None and initial < 0:
+            raise SpecError(f"initial is {initial}; it must be at least 0")
+        self._space = space
+        self._encoding = Encoding(space)
+        self._mode, self._seed, self._device = mode, seed, device
+        self._columns = tuple(_column(d, d.name in space.conditions) for d in self._encoding.dimensions)
+        self._conditional = np.array([c.conditional for c in self._columns], dtype=bool)
+        d = len(self._columns)
+        self._initial = max(4, min(d + 1, 10)) if initial is None else initial
+        self.update((), ())
+
+    def update(self, completed: Sequence[Observation], pending: Sequence[Config]) -> None:
+        """Take a full snapshot. Raises SpaceError for a config with a value that the space cannot place."""
+        configs = [o.config for o in completed]
+        self._values = np.array([np.nan if o.values is None else o.values[0] for o in completed], dtype=float)
+        self._places = self._encoding.encode(configs)
+        self._points = self._masked(self._places, configs)
+        self._pending = self._masked(self._encoding.encode(pending), pending)
+        self._taken = frozenset(self._space.key(c) for c in [*configs, *pending])
+
+    def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
+        """`request.count` configs. None is finished or pending, unless everything in its grid cell is."""
+        rng = np.random.default_rng([self._seed, _STREAM, request.id])
+        enough = bool(self._columns) and int(np.isfinite(self._values).sum()) >= _FEWEST_VALUES
+        model: _Model | Exception | None = None
+        if enough and request.start + request.count > self._initial:
+            model = _attempt(lambda: self._fit(request.memory, rng))
+        pending, taken = self._pending, set(self._taken)
+        suggestions = []
+        for i in range(request.count):
+            fixed = request.fixed[i] if request.fixed else {}
+            ordinal = request.start + i
+            config, provenance = self._one(
+                model if ordinal >= self._initial else None, ordinal, fixed, pending, taken, rng
+            )
+            seen = {"pending": len(pending), "observations": len(self._values)}
+            suggestions.append(Suggestion(config, {**provenance, **seen}))
+            taken.add(self._space.key(config))
+            pending = np.concatenate([pending, self._masked(self._encoding.encode([config]), [config])])
+        return SuggestionBatch(suggestions, model.memory if isinstance(model, _Model) else request.memory)
+
+    def _one(
+        self,
+        model: _Model | Exception | None,
+        ordinal: int,
+        fixed: Mapping[str, Any],
+        pending: np.ndarray,
+        taken: set[Hashable],
+        rng: np.random.Generator,
+    ) -> tuple[Config, dict[str, Any]]:
+        """A config and its provenance: by `model`, or quasi-random where it is None or an error."""
+        outcome: Any = model
+        if isinstance(model, _Model):
+            outcome = _attempt(lambda: self._best(model, fixed, pending, taken, rng))
+        if isinstance(outcome, tuple):
+            return outcome
+        method = "initial" if outcome is None else f"fallback: {type(outcome).__name__}: {outcome}"
+        return self._quasi_random(ordinal, fixed, taken, rng), {"method": method}
+
+    def _fit(self, memory: Mapping[str, Any] | None, rng: np.random.Generator) -> _Model:
+        """Fit warp and surrogate to the snapshot; hyperparameters in `memory` stay where little is new."""
+        warp = OutputWarp.fit(self._values, maximise=self._mode == "max")
+        targets = warp.forward(self._values)
+        features = FeatureMap(self._columns)
+        warm = Hyperparameters.from_json(memory, len(self._columns))
+        count = len(targets)
+        if memory is not None and warm is not None and _still_good(memory, count):
+            hyperparameters, remembered = warm, dict(memory)
+        else:
+            hyperparameters = fit(features, self._points, targets, rng=rng, warm=warm, device=self._device)
+            remembered = {**hyperparameters.to_json(), "observations": count}
+        posterior = GPPosterior.of(features, hyperparameters, self._points, targets)
+        means = posterior.marginals(torch.from_numpy(self._points))[0][:, 0].numpy()
+        means = np.where(np.isfinite(self._values), means, -np.inf)
+        order = np.argsort(-means, kind="stable")
+        return _Model(posterior, warp, float(means[order[0]]), self._places[order[:3]], remembered)
+
+    def _best(
+        self,
+        model: _Model,
+        fixed: Mapping[str, Any],
+        pending: np.ndarray,
+        taken: set[Hashable],
+        rng: np.random.Generator,
+    ) -> tuple[Config, dict[str, Any]]:
+        """The config of highest log-EI, and what the surrogate says of it."""
+        normals = np.empty((_SAMPLES, 0))
+        if len(pending):
+            uniform = sobol(_SAMPLES, len(pending), int(rng.integers(2**31)))
+            normals = torch.special.ndtri(torch.from_numpy(uniform)).numpy()
+        acquisition = with_pending(
+            model.posterior, model.incumbent, torch.from_numpy(pending), torch.from_numpy(normals)
+        )
+        region = self._region(fixed)
+        candidate = maximise(
+            acquisition, region, best=model.best, taken=lambda x: self._key(x, fixed) in taken, rng=rng
+        )
+        point = torch.from_numpy(region.masked(candidate.x[None]))
+        mean, variance = (float(t) for t in model.posterior.marginals(point))
+        median, half_width = model.warp.inverse(mean, variance**0.5)
+        provenance = {
+            "method": "gp",
+            "predicted_mean": median,
+            "predicted_deviation": half_width,
+            "log_ei": candidate.value,
+            "aim": "exploit" if mean > model.incumbent else "explore",
+        }
+        if candidate.exhausted:
+            provenance["exhausted"] = True
+        return self._encoding.decode(candidate.x[None], fixed)[0], provenance
+
+    def _quasi_random(
+        self, ordinal: int, fixed: Mapping[str, Any], taken: set[Hashable], rng: np.random.Generator
+    ) -> Config:
+        """Point `ordinal` of the run's Sobol sequence, or where that is taken another that is not."""
+        if not self._columns:
+            return self._encoding.decode(np.empty((1, 0)))[0]
+        region = self._region(fixed)
+        point = region.settle(sobol(1, len(self._columns), self._seed, ordinal))[0]
+        if self._key(point, fixed) in taken:
+            other = region.unused(lambda x: self._key(x, fixed) in taken, rng)
+            point = point if other is None else other
+        return self._encoding.decode(point[None], fixed)[0]
+
+    def _region(self, fixed: Mapping[str, Any]) -> Region:
+        return Region(
+            self._columns, self._encoding.pin(fixed), self._active if self._conditional.any() else None
+        )
+
+    def _active(self, x: np.ndarray) -> np.ndarray:
+        """Which columns exist at points `x` (n x d)."""
+        return self._encoding.active(self._encoding.decode(x)) | ~self._conditional
+
+    def _masked(self, x: np.ndarray, configs: Sequence[Config]) -> np.ndarray:
+        """Places `x` (n x d) of `configs` for the surrogate: NaN where a condition does not hold."""
+        return np.where(self._encoding.active(configs) | ~self._conditional, x, np.nan)
+
+    def _key(self, x: np.ndarray, fixed: Mapping[str, Any]) -> Hashable:
+        return self._space.key(self._encoding.decode(x[None], fixed)[0])
+
+
+def _attempt(action: Callable[[], _T]) -> _T | Exception:
+    """What `action` returns or raises: whatever goes wrong in the numerics, the run goes on."""
+    try:
+        return action()
+    except Exception as error:
+        return error
+
+
+def _column(dimension: Dimension, conditional: bool) -> Column:
+    categorical = dimension.kind == "categorical"
+    grid = dimension.grid
+    if grid is None and categorical and dimension.levels:
+        grid = (np.arange(dimension.levels) + 0.5) / dimension.levels
+    return Column(None if grid is None else tuple(grid.tolist()), categorical, conditional)
+
+
+def _still_good(memory: Mapping[str, Any], count: int) -> bool:
+    """Whether hyperparameters fitted to as many observations as `memory` says serve `count` of them."""
+    fitted = memory.get("observations")
+    return isinstance(fitted, int) and count > _REFIT_FROM and fitted <= count < _REFIT_GROWTH * fitted

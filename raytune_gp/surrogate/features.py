@@ -1,0 +1,100 @@
+"""Points of the unit cube as features in which every column's distance is Euclidean.
+
+The surrogate's kernel is Matérn-5/2 in r² = Σ_j D_j(x, x') / ℓ_j². Each D_j is the squared Euclidean
+distance between feature vectors, so the kernel is positive definite whatever the columns are:
+
+    float, integer     the value itself:       D = (x - x')²
+    categorical        a one-hot vector / √2:  D = 1 if x ≠ x' (Hamming), else 0
+    conditional float  an arc of one radian:   D = (2 sin(|x - x'| / 2))² ≈ (x - x')² where both are active;
+      or integer       1 between an active value and "inactive", the centre of the arc; 0 where both are
+                       inactive (the arc kernel of Hutter & Osborne 2013, arXiv 1310.5738)
+    conditional        "inactive" is one level more
+      categorical
+
+A NaN marks a column that is inactive at a point. Integers are snapped to their levels by `snap` before they
+come here, which is rounding inside the kernel (Garrido-Merchán & Hernández-Lobato 2020) for every point
+that is ever scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Column", "FeatureMap", "snap"]
+
+_SAME_LEVEL = 1e-6  # levels of a categorical lie further apart than this; encodings of one level do not
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the unit cube.
+
+    `grid` holds the places of its levels in [0, 1], ascending (None: continuous). A `conditional` column
+    may be inactive.
+    """
+
+    grid: tuple[float, ...] | None = None
+    categorical: bool = False
+    conditional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.categorical and not self.grid:
+            raise ValueError("a categorical column has grid=None: give the places of its levels")
+
+
+def snap(columns: Sequence[Column], x: np.ndarray) -> np.ndarray:
+    """A copy of `x` (n x d) with every discrete column at the level nearest to it; NaN stays NaN."""
+    snapped = x.copy()
+    for j, column in enumerate(columns):
+        if column.grid is None:
+            continue
+        grid = np.asarray(column.grid)
+        middles = (grid[1:] + grid[:-1]) / 2
+        nearest = grid[np.searchsorted(middles, x[:, j])]
+        snapped[:, j] = np.where(np.isnan(x[:, j]), np.nan, nearest)
+    return snapped
+
+
+class FeatureMap:
+    """Turns points (n x d, NaN where inactive) into features (n x D), differentiably.
+
+    `groups` (D) names for each feature the column whose lengthscale it is divided by.
+    """
+
+    def __init__(self, columns: Sequence[Column]):
+        self.columns = tuple(columns)
+        numeric = [j for j, c in enumerate(self.columns) if not c.categorical]
+        self._plain = [j for j in numeric if not self.columns[j].conditional]
+        self._arcs = [j for j in numeric if self.columns[j].conditional]
+        self._categorical = [j for j, c in enumerate(self.columns) if c.categorical]
+        self._levels = {j: torch.tensor(self.columns[j].grid, dtype=torch.float64) for j in self._categorical}
+        widths = [len(self._levels[j]) + self.columns[j].conditional for j in self._categorical]
+        hot = [j for j, width in zip(self._categorical, widths, strict=True) for _ in range(width)]
+        self.groups = np.array(self._plain + self._arcs + self._arcs + hot, dtype=np.int64)
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of columns."""
+        return len(self.columns)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Features (n x D) of the points `x` (n x d)."""
+        parts = [x[:, self._plain]]
+        if self._arcs:
+            arcs = x[:, self._arcs]
+            active = ~torch.isnan(arcs)
+            angle = torch.where(active, arcs, torch.zeros_like(arcs))
+            parts += [torch.cos(angle) * active, torch.sin(angle) * active]
+        parts += [self._one_hot(x[:, j], j) for j in self._categorical]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+    def _one_hot(self, values: Tensor, j: int) -> Tensor:
+        hot = (values[:, None] - self._levels[j]).abs() < _SAME_LEVEL
+        if self.columns[j].conditional:
+            hot = torch.cat([hot, torch.isnan(values)[:, None]], dim=1)
+        return hot.to(values.dtype) / 2**0.5

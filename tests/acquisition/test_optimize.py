@@ -1,0 +1,168 @@
+"""The maximiser finds known optima, level by level where columns are discrete, and avoids what is taken."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from raytune_gp.acquisition.ascent import ascend
+from raytune_gp.acquisition.optimize import maximise
+from raytune_gp.acquisition.region import Region, sobol
+from raytune_gp.surrogate.features import Column
+
+FREE3 = np.full(3, np.nan)
+LEVELS = tuple((np.arange(5) + 0.5) / 5)
+
+
+def never(_: np.ndarray) -> bool:
+    return False
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def rosenbrock(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = 2 * x[:, 0], 2 * x[:, 1]
+    value = -((1 - a) ** 2) - 100 * (b - a**2) ** 2
+    slope = np.stack([2 * (1 - a) + 400 * a * (b - a**2), -200 * (b - a**2)], axis=1)
+    return value, 2 * slope
+
+
+def test_the_ascent_reaches_the_top_from_every_start() -> None:
+    starts = np.random.default_rng(0).random((6, 2))
+    x, value = ascend(rosenbrock, starts, movable=np.ones_like(starts, dtype=bool), iterations=200)
+    np.testing.assert_allclose(x, 0.5, atol=1e-3)
+    np.testing.assert_allclose(value, 0.0, atol=1e-4)
+
+
+def test_a_start_does_not_depend_on_the_others() -> None:
+    starts = np.random.default_rng(0).random((6, 2))
+    together, _ = ascend(rosenbrock, starts, movable=np.ones_like(starts, dtype=bool))
+    alone, _ = ascend(rosenbrock, starts[2:3], movable=np.ones((1, 2), dtype=bool))
+    np.testing.assert_array_equal(together[2], alone[0])
+
+
+def test_the_ascent_stops_at_the_bounds_as_scipy_does() -> None:
+    matrix = np.array([[3.0, 1.0, 0.2], [1.0, 2.0, -0.4], [0.2, -0.4, 1.0]])
+    target = np.array([1.4, -0.3, 0.6])
+
+    def function(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        away = x - target
+        return -0.5 * ((away @ matrix) * away).sum(1), -away @ matrix
+
+    x, _ = ascend(function, np.full((1, 3), 0.4), movable=np.ones((1, 3), dtype=bool))
+    expected = minimize(lambda p: -function(p[None])[0][0], np.full(3, 0.4), bounds=[(0, 1)] * 3, tol=1e-12)
+    np.testing.assert_allclose(x[0], expected.x, atol=1e-4)
+
+
+def test_the_ascent_moves_only_what_is_movable_and_never_down() -> None:
+    starts = np.random.default_rng(1).random((4, 2))
+    movable = np.zeros_like(starts, dtype=bool)
+    movable[:, 1] = True
+    x, value = ascend(rosenbrock, starts, movable=movable)
+    np.testing.assert_array_equal(x[:, 0], starts[:, 0])
+    assert (value >= rosenbrock(starts)[0]).all()
+
+
+def test_a_smooth_peak_is_found_to_four_digits() -> None:
+    peak = torch.tensor([0.123, 0.777, 1.0], dtype=torch.float64)
+    region = Region((Column(),) * 3, FREE3)
+    found = maximise(
+        lambda x: -(x - peak).square().sum(1), region, best=np.full((1, 3), 0.5), taken=never, rng=rng()
+    )
+    np.testing.assert_allclose(found.x, peak, atol=1e-4)
+    assert not found.exhausted
+
+
+def mixed_utility(x: torch.Tensor) -> torch.Tensor:
+    """Its best level (third) shows only next to the right float and the right wide integer."""
+    near = (-30 * (x[:, 0] - 0.31).square() - 3 * (x[:, 1] - 0.64).square()).exp()
+    return near * torch.where((x[:, 2] - LEVELS[3]).abs() < 1e-9, 2.0, 1.0)
+
+
+def test_discrete_columns_are_searched_and_every_answer_lies_on_its_levels() -> None:
+    wide = tuple(np.linspace(0, 1, 101))
+    region = Region((Column(), Column(wide), Column(LEVELS, categorical=True)), FREE3)
+    found = maximise(mixed_utility, region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
+    np.testing.assert_allclose(found.x, [0.31, 0.64, LEVELS[3]], atol=1e-3)
+    assert found.x[1] in wide
+
+
+def test_fixed_columns_stay_where_they_are() -> None:
+    region = Region(
+        (Column(), Column(), Column(LEVELS, categorical=True)), np.array([np.nan, 0.2, LEVELS[1]])
+    )
+    found = maximise(mixed_utility, region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
+    assert found.x[1:].tolist() == [0.2, LEVELS[1]]
+    assert found.x[0] == pytest.approx(0.31, abs=1e-3)
+
+
+def test_a_child_counts_only_where_its_parent_has_it() -> None:
+    """Level 0 of the parent has no child; elsewhere the child's best place pays more than level 0 does."""
+
+    def active(x: np.ndarray) -> np.ndarray:
+        flags = np.ones(x.shape, dtype=bool)
+        flags[:, 1] = x[:, 0] > LEVELS[0]
+        return flags
+
+    def utility(x: torch.Tensor) -> torch.Tensor:
+        child = 1.5 - 4 * (torch.nan_to_num(x[:, 1], 0.0) - 0.8).square()
+        return torch.where(torch.isnan(x[:, 1]), 1.0, child) - 0.1 * x[:, 0]
+
+    region = Region((Column(LEVELS, categorical=True), Column(conditional=True)), np.full(2, np.nan), active)
+    found = maximise(utility, region, best=np.array([[LEVELS[0], 0.5]]), taken=never, rng=rng())
+    np.testing.assert_allclose(found.x, [LEVELS[1], 0.8], atol=1e-3)
+
+
+def test_small_regions_are_searched_whole_until_nothing_is_left() -> None:
+    region = Region((Column(LEVELS), Column(LEVELS[:2])), np.full(2, np.nan))
+    used: list[tuple[float, ...]] = []
+    for _ in range(10):
+        found = maximise(
+            lambda x: x.sum(1), region, best=np.full((1, 2), 0.5), taken=lambda x: tuple(x) in used, rng=rng()
+        )
+        assert not found.exhausted
+        used.append(tuple(found.x))
+    assert used == sorted(itertools.product(LEVELS, LEVELS[:2]), key=lambda p: -sum(p))
+    again = maximise(
+        lambda x: x.sum(1), region, best=np.full((1, 2), 0.5), taken=lambda x: tuple(x) in used, rng=rng()
+    )
+    assert again.exhausted
+    assert tuple(again.x) == used[0]
+
+
+def test_the_last_free_point_of_a_large_finite_region_is_found() -> None:
+    wide = tuple(np.linspace(0, 1, 50))
+    region = Region((Column(wide), Column(wide)), np.full(2, np.nan))
+    last = (wide[17], wide[31])
+    point = region.unused(lambda x: tuple(x) != last, rng())
+    assert point is not None
+    assert tuple(point) == last
+    assert region.unused(lambda _: True, rng()) is None
+
+
+def test_a_utility_that_is_not_a_number_anywhere_still_gives_a_point() -> None:
+    region = Region((Column(),) * 3, FREE3)
+    found = maximise(
+        lambda x: x.sum(1) * torch.nan, region, best=np.full((1, 3), 0.5), taken=never, rng=rng()
+    )
+    assert ((found.x >= 0) & (found.x <= 1)).all()
+
+
+def test_same_seed_same_bits() -> None:
+    region = Region((Column(), Column(LEVELS), Column(LEVELS, categorical=True)), FREE3)
+    first, second = (
+        maximise(mixed_utility, region, best=np.full((1, 3), 0.5), taken=never, rng=rng()) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.x, second.x)
+
+
+def test_pieces_of_the_sobol_sequence_join() -> None:
+    whole = sobol(10, 3, seed=4)
+    np.testing.assert_array_equal(np.concatenate([sobol(4, 3, 4), sobol(6, 3, 4, start=4)]), whole)
+    assert ((whole > 0) & (whole < 1)).all()

@@ -1,0 +1,127 @@
+"""The first risk of the design: coordinator and driver are killed in mid-run, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.coordinator_kills import run_with_kills
+from raytune_gp import events as ev
+from raytune_gp.storage.journal import SQLJournal
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_five_kills_of_the_coordinator_lose_and_double_nothing(tmp_path: Path) -> None:
+    found = run_with_kills(5, tmp_path, trials=8, steps=80, seconds=0.1, workers=4, seed=1)
+    assert found["kills"] == 5
+    assert 3 <= found["terms"] <= 6, "a kill may come before the coordinator has taken over"
+    assert found["trials"] == found["trials_finished"] == 8
+    assert found["reports_made"] == 8 * 80
+    assert found["reports_lost"] == found["reports_doubled"] == 0
+    assert found["attempts"] == 8, "training was not interrupted"
+
+
+DRIVER = """
+import sys
+from raytune_gp import tune
+from tests.execution.trainables import counting
+import ray
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+ledger, journal, storage, resume = sys.argv[1:]
+results = tune.run(
+    counting,
+    config={"x": tune.uniform(0, 1), "ledger": ledger, "steps": 5, "seconds": 0.3},
+    metric="score", mode="max", num_samples=6, search_alg="random", name="killed", journal=journal,
+    storage_path=storage, resume=resume == "resume", verbose=0,
+)
+print(len(results), results.get_best_result().metrics["score"], flush=True)
+"""
+
+
+def start_driver(tmp_path: Path, resume: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "ledger"), f"sqlite:///{tmp_path / 'j.db'}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*command, str(tmp_path / "results"), resume],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def wait_for(tmp_path: Path, what: str, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        ledger = tmp_path / "ledger"
+        if ledger.exists() and ledger.read_text().count(what) >= count:
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come {count} times")
+
+
+def journalled(tmp_path: Path) -> list[ev.Event]:
+    journal = SQLJournal(f"sqlite:///{tmp_path / 'j.db'}")
+    try:
+        return [event for _, event in journal.read("killed")]
+    finally:
+        journal.close()
+
+
+def of(events: list[ev.Event], kind: type[ev.Event]) -> list[Any]:
+    return [e for e in events if isinstance(e, kind)]
+
+
+def test_a_run_goes_on_after_its_driver_was_killed(tmp_path: Path) -> None:
+    driver = start_driver(tmp_path, "start")
+    wait_for(tmp_path, "end", 2, driver)
+    wait_for(tmp_path, "step", 14, driver)
+    driver.kill()
+    driver.communicate()
+    time.sleep(3)
+    before = journalled(tmp_path)
+    finished = {e.trial for e in of(before, ev.TrialEnded)}
+    assert 2 <= len(finished) < 6
+    driver = start_driver(tmp_path, "resume")
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 0, err
+    assert out.split()[0] == "6"
+    events = journalled(tmp_path)
+    assert Counter(e.trial for e in of(events, ev.TrialEnded)) == {f"{i:05d}": 1 for i in range(6)}
+    again = {e.trial for e in of(events[len(before) :], ev.AttemptAssigned)}
+    assert not again & finished, "finished trials are not trained again"
+    resumed = [e for e in of(events[len(before) :], ev.AttemptAssigned) if e.attempt > 1]
+    assert any(e.resume_from for e in resumed), "running trials go on from their checkpoint"
+
+
+def test_ctrl_c_stops_gently_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+    driver = start_driver(tmp_path, "start")
+    wait_for(tmp_path, "step", 4, driver)
+    os.kill(driver.pid, signal.SIGINT)
+    out, err = driver.communicate(timeout=60)
+    assert "interrupted from the keyboard" in json.dumps([repr(e) for e in journalled(tmp_path)])
+    ended = of(journalled(tmp_path), ev.RunEnded)
+    assert [e.status for e in ended] == ["STOPPED"], err
+    driver = start_driver(tmp_path, "resume")
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 0, err
+    assert out.split()[0] == "6"
+    steps = [line for line in (tmp_path / "ledger").read_text().splitlines() if line.startswith("step")]
+    assert max(Counter(steps).values()) == 1, "no step was trained twice"

@@ -1,0 +1,274 @@
+"""Runs on a real Ray cluster: what a user does, and what goes wrong."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from raytune_gp import events as ev
+from raytune_gp import tune
+from raytune_gp.errors import (
+    RunExistsError,
+    RunFailedError,
+    RunNotFoundError,
+    SpecError,
+    TrainableError,
+    TrialFailedError,
+)
+from raytune_gp.execution.worker import NAMESPACE
+from raytune_gp.storage.journal import SQLJournal
+from tests.execution.trainables import counting, quick, raising
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+SPACE = {"x": tune.uniform(0, 1)}
+
+
+def go(trainable: Any, settings: dict[str, Any], **more: Any) -> Any:
+    arguments = {
+        "config": SPACE,
+        "metric": "score",
+        "mode": "max",
+        "search_alg": "random",
+        **settings,
+        **more,
+    }
+    return tune.run(trainable, **arguments)
+
+
+def events_of(settings: dict[str, Any], run: str) -> list[ev.Event]:
+    journal = SQLJournal(settings["journal"])
+    try:
+        return [event for _, event in journal.read(run)]
+    finally:
+        journal.close()
+
+
+def actors_alive() -> list[str]:
+    return [a["name"] for a in ray.util.list_named_actors(all_namespaces=True) if a["namespace"] == NAMESPACE]
+
+
+def test_a_function_is_tuned_and_nothing_stays_behind(run_settings: dict[str, Any], tmp_path: Path) -> None:
+    space = {**SPACE, "ledger": str(tmp_path / "ledger"), "steps": 3, "seconds": 0.01}
+    results = go(counting, run_settings, config=space, num_samples=5, name="first", max_concurrent_trials=2)
+    assert len(results) == 5
+    best = results.get_best_result()
+    assert best.metrics["score"] == max(r.metrics["score"] for r in results) == 3 * best.config["x"]
+    assert best.metrics["training_iteration"] == 3
+    with best.checkpoint.as_directory() as directory:
+        assert (Path(directory) / "step").read_text() == "3"
+    ledger = Counter((tmp_path / "ledger").read_text().split("\n"))
+    assert all(count == 1 for line, count in ledger.items() if line.startswith("step"))
+    journalled = [e for e in events_of(run_settings, "first") if isinstance(e, ev.Reported)]
+    assert len(journalled) == 15
+    assert len({e.worker for e in journalled}) <= 2, "workers are reused"
+    assert actors_alive() == []
+
+
+def test_output_is_kept_as_the_trials_log(run_settings: dict[str, Any]) -> None:
+    def chatty(config: dict[str, Any]) -> None:
+        print("to stdout", config["x"])
+        os.system("echo from a child")
+        tune.report({"score": 1.0})
+
+    go(chatty, run_settings, name="chatty")
+    log = (Path(run_settings["storage_path"]) / "chatty" / "trial_00000" / "log.txt").read_text()
+    assert "to stdout" in log
+    assert "from a child" in log
+
+
+def test_a_failing_trial_is_kept_with_its_traceback_and_the_run_goes_on(run_settings: dict[str, Any]) -> None:
+    results = go(raising, run_settings, num_samples=8, name="failing")
+    failed = [r for r in results if r.error]
+    assert 0 < len(failed) < 8
+    assert results.num_errors == len(failed)
+    assert all("ValueError: x is" in str(r.error) for r in failed)
+    assert results.get_best_result().config["x"] <= 0.5
+
+
+def test_retries_and_fail_fast(run_settings: dict[str, Any]) -> None:
+    def always(config: dict[str, Any]) -> None:
+        raise RuntimeError("never works")
+
+    go(always, run_settings, num_samples=1, name="retry", max_failures=2)
+    attempts = [e for e in events_of(run_settings, "retry") if isinstance(e, ev.AttemptAssigned)]
+    assert [e.attempt for e in attempts] == [1, 2, 3]
+    with pytest.raises(RunFailedError, match="fail_fast"):
+        go(always, run_settings, num_samples=10, name="fast", fail_fast=True)
+    with pytest.raises(TrialFailedError, match="1 of 1 trials failed"):
+        go(always, run_settings, name="raise", raise_on_failed_trial=True)
+
+
+def test_odd_exceptions_and_reports_fail_the_trial_alone(run_settings: dict[str, Any]) -> None:
+    class Odd(Exception):
+        def __init__(self, a: int, b: int):
+            super().__init__(a)
+
+        def __reduce__(self) -> Any:
+            raise TypeError("cannot be pickled")
+
+    def odd(config: dict[str, Any]) -> None:
+        match config["case"]:
+            case "exception":
+                raise Odd(1, 2)
+            case "report":
+                tune.report({"score": object()})
+            case "exit":
+                raise SystemExit(3)
+            case "nothing":
+                return
+            case "nan":
+                tune.report({"score": math.nan})
+            case "numpy":
+                tune.report({"score": np.float32(0.5), "nested": {"a": np.int64(2)}})
+
+    cases = ["exception", "report", "exit", "nothing", "nan", "numpy"]
+    results = go(odd, run_settings, config={"case": tune.grid_search(cases)}, name="odd")
+    by_case = {r.config["case"]: r for r in results}
+    assert "Odd" in str(by_case["exception"].error)
+    assert "cannot be journalled" in str(by_case["report"].error)
+    assert "exited with 3" in str(by_case["exit"].error)
+    assert "without reporting score" in str(by_case["nothing"].error)
+    assert by_case["nan"].error is None
+    assert math.isnan(by_case["nan"].metrics["score"])
+    assert by_case["numpy"].metrics["nested/a"] == 2
+    assert results.get_best_result().config["case"] == "numpy"
+
+
+def test_a_killed_worker_costs_its_trial_only_the_last_steps(
+    run_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    ledger = str(tmp_path / "ledger")
+
+    def dying(config: dict[str, Any]) -> None:
+        if not Path(ledger + ".died").exists():
+            counting({**config, "steps": 2})
+            Path(ledger + ".died").touch()
+            time.sleep(1.0)
+            os.kill(os.getpid(), signal.SIGKILL)
+        counting(config)
+
+    space = {"x": 1.0, "ledger": ledger, "steps": 4, "seconds": 0.01}
+    results = go(dying, run_settings, config=space, name="dying")
+    assert results[0].status == "COMPLETED"
+    steps = [line for line in Path(ledger).read_text().splitlines() if line.startswith("step")]
+    assert steps == [f"step 00000 {i}" for i in (1, 2, 3, 4)], "went on from its checkpoint"
+    events = events_of(run_settings, "dying")
+    lost = next(e for e in events if isinstance(e, ev.WorkerLost))
+    again = next(e for e in events if isinstance(e, ev.AttemptAssigned) and e.attempt == 2)
+    assert again.resume_from["step"] == 2
+    assert again.at - lost.at < 10
+
+
+def test_a_trial_that_ignores_its_stop_is_killed_after_the_grace_period(run_settings: dict[str, Any]) -> None:
+    def stubborn(config: dict[str, Any]) -> None:
+        tune.report({"score": 1.0})
+        time.sleep(60)
+
+    began = time.monotonic()
+    results = go(stubborn, run_settings, name="stubborn", stop={"training_iteration": 1}, grace_period_s=0.5)
+    assert time.monotonic() - began < 20
+    assert results[0].status == "COMPLETED"
+    assert results[0].metrics["score"] == 1.0
+
+
+def test_stop_criteria_and_stopper(run_settings: dict[str, Any], tmp_path: Path) -> None:
+    space = {"x": 1.0, "ledger": str(tmp_path / "l"), "steps": 50, "seconds": 0.05}
+    results = go(counting, run_settings, config=space, name="stops", stop={"score": 2.0})
+    assert 2 <= results[0].metrics["training_iteration"] <= 10
+    results = go(counting, run_settings, config=space, name="stopper", stop=lambda i, r: r["score"] >= 3)
+    assert 3 <= results[0].metrics["training_iteration"] <= 10
+    assert results[0].metrics["score"] >= 3
+
+
+def test_a_time_budget_ends_the_run(run_settings: dict[str, Any]) -> None:
+    def slow(config: dict[str, Any]) -> None:
+        for _ in range(100):
+            time.sleep(0.1)
+            tune.report({"score": config["x"]})
+
+    began = time.monotonic()
+    results = go(slow, run_settings, num_samples=-1, name="budget", time_budget_s=4.0)
+    assert time.monotonic() - began < 15
+    assert len(results) >= 1
+
+
+def test_gpus_are_reserved_and_seen(run_settings: dict[str, Any]) -> None:
+    def which(config: dict[str, Any]) -> None:
+        tune.report({"score": 1.0, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "none")})
+        time.sleep(1.0)
+
+    resources = {"cpu": 0.5, "gpu": 1}
+    results = go(which, run_settings, num_samples=4, name="gpus", resources_per_trial=resources)
+    assert sorted(r.metrics["gpus"] for r in results) == ["0", "1", "2", "3"]
+    with pytest.raises(SpecError, match="asks for CPU 1, GPU 64, and no node can hold it"):
+        go(which, run_settings, name="too-many", resources_per_trial={"gpu": 64})
+    with pytest.raises(SpecError, match="whole number"):
+        go(which, run_settings, name="fraction", resources_per_trial={"gpu": 1.5})
+
+
+def test_names_resume_and_more_samples(run_settings: dict[str, Any]) -> None:
+    go(quick, run_settings, num_samples=3, name="again")
+    with pytest.raises(RunExistsError, match="resume=True"):
+        go(quick, run_settings, num_samples=3, name="again")
+    with pytest.raises(RunNotFoundError, match="its newest runs are again"):
+        go(quick, run_settings, num_samples=3, name="never", resume=True)
+    with pytest.raises(SpecError, match="the search space differs"):
+        go(quick, run_settings, num_samples=3, name="again", resume=True, config={"x": tune.uniform(0, 2)})
+    same = go(quick, run_settings, num_samples=3, name="again", resume=True)
+    assert len(same) == 3
+    more = go(quick, run_settings, num_samples=5, name="again", resume=True)
+    assert [r.config["x"] for r in more][:3] == [r.config["x"] for r in same]
+    assert len(more) == 5
+    attempts = [e for e in events_of(run_settings, "again") if isinstance(e, ev.AttemptAssigned)]
+    assert [e.trial for e in attempts] == [f"{i:05d}" for i in range(5)], "finished trials are not run again"
+
+
+def test_parameters_travel_through_the_object_store(run_settings: dict[str, Any]) -> None:
+    data = np.arange(200_000.0)
+
+    def total(config: dict[str, Any], data: Any) -> dict[str, float]:
+        return {"score": float(data.sum())}
+
+    results = go(tune.with_parameters(total, data=data), run_settings, num_samples=2, name="parameters")
+    assert [r.metrics["score"] for r in results] == [data.sum()] * 2
+
+
+def test_a_trainable_that_cannot_be_called_is_refused_before_anything_starts(
+    run_settings: dict[str, Any],
+) -> None:
+    with pytest.raises(TrainableError, match="cannot be called with one config"):
+        go(lambda: None, run_settings, name="uncallable")
+    with pytest.raises(SpecError, match="say what to optimise"):
+        go(quick, run_settings, name="nometric", metric=None)
+
+
+def test_callbacks_hear_of_everything_and_cannot_break_the_run(run_settings: dict[str, Any]) -> None:
+    heard: list[str] = []
+
+    class Listener(tune.Callback):
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            heard.append(f"start {trial.id}")
+
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            heard.append(f"result {trial.id} {result['training_iteration']}")
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            heard.append(f"complete {trial.id}")
+
+        def on_experiment_end(self, trials: Any, **info: Any) -> None:
+            heard.append(f"end {len(trials)}")
+            raise RuntimeError("a callback that fails")
+
+    with pytest.warns(RuntimeWarning, match="a callback that fails"):
+        go(quick, run_settings, name="callbacks", callbacks=[Listener()])
+    assert heard == ["start 00000", "result 00000 1", "complete 00000", "end 1"]

@@ -1,0 +1,263 @@
+"""The GP searcher: a pure function of its inputs, never a repeat, never fatal, and better than chance."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.linalg import LinAlgError
+
+from benchmarks.synthetic import PROBLEMS, Problem, run
+from raytune_gp.errors import SpecError
+from raytune_gp.protocols import Searcher, SuggestionRequest
+from raytune_gp.searchers import gp
+from raytune_gp.searchers.gp import GPSearcher
+from raytune_gp.searchers.random import RandomSearcher
+from raytune_gp.space import (
+    SearchSpace,
+    choice,
+    grid_search,
+    loguniform,
+    randint,
+    uniform,
+    when,
+)
+from raytune_gp.trial import Observation
+
+MIXED = SearchSpace(
+    {
+        "rate": loguniform(1e-5, 1.0),
+        "layers": randint(1, 6),
+        "width": randint(16, 512),
+        "kind": choice(["a", "b", "c"]),
+    }
+)
+
+
+def score(config: Mapping[str, Any]) -> float:
+    return -((math.log10(config["rate"]) + 2) ** 2) - abs(config["layers"] - 3) + 2 * (config["kind"] == "b")
+
+
+def observe(
+    space: SearchSpace, count: int, value: Callable[[Any], float | None] = score, seed: int = 0
+) -> list[Observation]:
+    rng = np.random.default_rng(seed)
+    configs = [space.sample(rng) for _ in range(count)]
+    values = [value(c) for c in configs]
+    return [Observation(c, None if v is None else (v,)) for c, v in zip(configs, values, strict=True)]
+
+
+def searcher(
+    space: SearchSpace, observations: Sequence[Observation], pending: Sequence[Any] = (), **options: Any
+) -> GPSearcher:
+    made = GPSearcher(space, **options)
+    made.update(observations, pending)
+    return made
+
+
+def test_it_is_a_searcher_and_refuses_what_it_cannot_do() -> None:
+    assert isinstance(GPSearcher(MIXED), Searcher)
+    with pytest.raises(SpecError, match="mode is 'best'"):
+        GPSearcher(MIXED, mode="best")
+    with pytest.raises(SpecError, match="initial is -1"):
+        GPSearcher(MIXED, initial=-1)
+
+
+def test_it_starts_with_one_quasi_random_design_however_it_is_asked() -> None:
+    at_once = GPSearcher(MIXED).suggest(SuggestionRequest(0, 5))
+    in_parts = [GPSearcher(MIXED).suggest(SuggestionRequest(k, 1, start=k)).suggestions[0] for k in range(5)]
+    assert [s.config for s in at_once.suggestions] == [s.config for s in in_parts]
+    assert {s.provenance["method"] for s in at_once.suggestions} == {"initial"}
+    assert at_once.memory is None
+
+
+@pytest.mark.parametrize(("dimensions", "expected"), [(1, 4), (6, 7), (20, 10)])
+def test_the_start_grows_with_the_space_within_limits(dimensions: int, expected: int) -> None:
+    space = SearchSpace({f"x{i}": uniform(0, 1) for i in range(dimensions)})
+    made = searcher(space, observe(space, 5, lambda c: c["x0"]))
+    methods = [s.provenance["method"] for s in made.suggest(SuggestionRequest(0, expected + 1)).suggestions]
+    assert methods == ["initial"] * expected + ["gp"]
+
+
+def test_a_suggestion_says_what_the_surrogate_thinks_of_it() -> None:
+    pending = [MIXED.sample(np.random.default_rng(5))]
+    batch = searcher(MIXED, observe(MIXED, 30), pending).suggest(SuggestionRequest(9, 1, start=30))
+    provenance = batch.suggestions[0].provenance
+    json.dumps([provenance, batch.memory])
+    assert provenance["method"] == "gp"
+    assert provenance["aim"] in ("explore", "exploit")
+    assert (provenance["observations"], provenance["pending"]) == (30, 1)
+    assert -20 < provenance["predicted_mean"] < 5
+    assert 0 < provenance["predicted_deviation"] < 10
+    assert math.isfinite(provenance["log_ei"])
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_predictions_are_in_the_metrics_units_and_near_the_truth(mode: str) -> None:
+    sign = 1 if mode == "max" else -1
+    made = searcher(MIXED, observe(MIXED, 60, lambda c: 1000 + sign * score(c)), mode=mode)
+    suggestion = made.suggest(SuggestionRequest(1, 1, start=60)).suggestions[0]
+    truth = 1000 + sign * score(suggestion.config)
+    assert suggestion.provenance["predicted_mean"] == pytest.approx(truth, abs=1.0)
+    assert suggestion.config["kind"] == "b"
+
+
+def test_an_answer_is_a_function_of_snapshot_seed_and_request_alone() -> None:
+    observations = observe(MIXED, 20)
+    request = SuggestionRequest(7, 3, start=20)
+    fresh = searcher(MIXED, observations, seed=3).suggest(request)
+    used = searcher(MIXED, observations[:9], seed=3)
+    used.suggest(SuggestionRequest(2, 1, start=9))
+    used.update(observations, ())
+    assert used.suggest(request) == fresh
+    assert used.suggest(request) == fresh
+    other_seed = searcher(MIXED, observations, seed=4).suggest(request)
+    assert other_seed.suggestions != fresh.suggestions
+
+
+def test_the_memory_survives_json_and_warms_the_next_fit() -> None:
+    first = searcher(MIXED, observe(MIXED, 20)).suggest(SuggestionRequest(0, 1, start=20))
+    assert first.memory is not None
+    assert len(first.memory["lengthscales"]) == 4
+    memory = json.loads(json.dumps(first.memory))
+    made = searcher(MIXED, observe(MIXED, 21))
+    again = [made.suggest(SuggestionRequest(1, 1, 21, m)) for m in (memory, first.memory)]
+    assert again[0] == again[1]
+
+
+def test_past_200_observations_hyperparameters_stay_until_there_is_news() -> None:
+    memory = {
+        "lengthscales": [0.5] * 4, "scale": 1.0, "noise": 0.01, "mean": 0.0, "observations": 205,
+    }  # fmt: skip
+    kept = searcher(MIXED, observe(MIXED, 210)).suggest(SuggestionRequest(1, 1, 210, memory))
+    assert kept.memory == memory
+    refitted = searcher(MIXED, observe(MIXED, 220)).suggest(SuggestionRequest(1, 1, 220, memory))
+    assert refitted.memory is not None
+    assert refitted.memory["observations"] == 220
+
+
+def test_several_at_once_differ_and_keep_apart() -> None:
+    space = SearchSpace({"x": uniform(0, 1), "y": uniform(0, 1)})
+    observations = observe(space, 15, lambda c: -((c["x"] - 0.5) ** 2) - (c["y"] - 0.5) ** 2)
+    batch = searcher(space, observations).suggest(SuggestionRequest(0, 5, start=15))
+    points = np.array([[s.config["x"], s.config["y"]] for s in batch.suggestions])
+    gaps = np.linalg.norm(points[:, None] - points, axis=2)[np.triu_indices(5, 1)]
+    assert gaps.min() > 1e-3
+    assert [s.provenance["pending"] for s in batch.suggestions] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_pending_is_not_proposed_again() -> None:
+    observations = observe(MIXED, 20)
+    first = searcher(MIXED, observations).suggest(SuggestionRequest(1, 1, start=20)).suggestions[0]
+    second = searcher(MIXED, observations, [first.config]).suggest(SuggestionRequest(1, 1, start=20))
+    assert MIXED.key(second.suggestions[0].config) != MIXED.key(first.config)
+
+
+def test_a_finite_space_is_walked_through_before_anything_repeats() -> None:
+    space = SearchSpace(
+        {"n": randint(0, 5), "kind": choice(["a", "b"]), "extra": when("kind", ["b"], randint(0, 3))}
+    )
+    assert space.size == 20
+    made = GPSearcher(space, seed=1)
+    done: list[Observation] = []
+    for k in range(20):
+        made.update(done, ())
+        config = made.suggest(SuggestionRequest(k, 1, start=k)).suggestions[0].config
+        done.append(Observation(config, (float(config["n"]),)))
+    assert len({space.key(o.config) for o in done}) == 20
+    made.update(done, ())
+    more = made.suggest(SuggestionRequest(20, 1, start=20)).suggestions[0]
+    assert space.contains(more.config)
+    assert more.provenance["exhausted"] is True
+
+
+def test_grid_axes_take_the_values_of_their_cells() -> None:
+    space = SearchSpace({"x": uniform(0, 1), "fold": grid_search([1, 2, 3])})
+    cells = [{"fold": 1 + k % 3} for k in range(8)]
+    observations = observe(space, 6, lambda c: c["x"])
+    batch = searcher(space, observations).suggest(SuggestionRequest(0, 8, start=0, fixed=cells))
+    assert [s.config["fold"] for s in batch.suggestions] == [1, 2, 3, 1, 2, 3, 1, 2]
+    assert batch.suggestions[-1].provenance["method"] == "gp"
+
+
+def test_conditional_parameters_are_present_only_where_they_exist() -> None:
+    space = SearchSpace(
+        {
+            "kind": choice(["sgd", "adam"]),
+            "momentum": when("kind", ["sgd"], uniform(0, 1)),
+            "rate": uniform(0, 1),
+        }
+    )
+
+    def value(c: Mapping[str, Any]) -> float:
+        return c["rate"] - (c["momentum"] - 0.9) ** 2 if c["kind"] == "sgd" else c["rate"] - 0.5
+
+    batch = searcher(space, observe(space, 25, value)).suggest(SuggestionRequest(0, 4, start=25))
+    for suggestion in batch.suggestions:
+        assert space.contains(suggestion.config)
+        assert suggestion.provenance["method"] == "gp"
+    assert batch.suggestions[0].config["kind"] == "sgd"
+    assert batch.suggestions[0].config["momentum"] == pytest.approx(0.9, abs=0.2)
+
+
+def test_failed_trials_are_used_and_shunned() -> None:
+    space = SearchSpace({"x": uniform(0, 1)})
+    # the better half fails: its edge is where to look, not its middle
+    observations = observe(space, 25, lambda c: c["x"] if c["x"] < 0.5 else None)
+    batch = searcher(space, observations).suggest(SuggestionRequest(0, 3, start=25))
+    assert batch.suggestions[0].provenance["observations"] == 25
+    assert all(s.provenance["method"] == "gp" for s in batch.suggestions)
+    assert 0.3 < batch.suggestions[0].config["x"] < 0.7
+
+
+def test_a_run_of_failures_alone_goes_on_quasi_random() -> None:
+    made = searcher(MIXED, observe(MIXED, 20, lambda c: None))
+    batch = made.suggest(SuggestionRequest(0, 2, start=20))
+    assert [s.provenance["method"] for s in batch.suggestions] == ["initial", "initial"]
+
+
+@pytest.mark.parametrize("value", [0.0, 1e308, -1e-300], ids=str)
+def test_constant_metrics_are_no_trouble(value: float) -> None:
+    batch = searcher(MIXED, observe(MIXED, 12, lambda c: value)).suggest(SuggestionRequest(0, 2, start=12))
+    assert all(MIXED.contains(s.config) for s in batch.suggestions)
+    assert all(s.provenance["method"] == "gp" for s in batch.suggestions)
+
+
+@pytest.mark.parametrize("broken", ["fit", "maximise"])
+def test_a_numerical_failure_falls_back_and_says_so(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise LinAlgError("not positive definite")
+
+    monkeypatch.setattr(gp, broken, fail)
+    observations = observe(MIXED, 20)
+    batch = searcher(MIXED, observations).suggest(SuggestionRequest(0, 2, start=20))
+    assert {s.provenance["method"] for s in batch.suggestions} == {
+        "fallback: LinAlgError: not positive definite"
+    }
+    keys = {MIXED.key(s.config) for s in batch.suggestions} | {MIXED.key(o.config) for o in observations}
+    assert len(keys) == 22
+
+
+@pytest.mark.parametrize("memory", [{}, {"lengthscales": [1.0]}, {"lengthscales": "x", "observations": None}])
+def test_a_memory_of_another_space_is_ignored(memory: Mapping[str, Any]) -> None:
+    batch = searcher(MIXED, observe(MIXED, 12)).suggest(SuggestionRequest(0, 1, 12, memory))
+    assert batch.suggestions[0].provenance["method"] == "gp"
+
+
+def test_a_space_of_constants_has_its_one_config() -> None:
+    space = SearchSpace({"epochs": 3})
+    made = searcher(space, [Observation({"epochs": 3}, (1.0,))] * 5)
+    assert made.suggest(SuggestionRequest(0, 1, start=5)).suggestions[0].config == {"epochs": 3}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[:2], ids=lambda p: p.name)
+def test_it_beats_random_search_clearly(problem: Problem) -> None:
+    space = SearchSpace(problem.space)
+    for seed in range(2):
+        found = run(problem, GPSearcher(space, mode="min", seed=seed), trials=30)
+        chance = run(problem, RandomSearcher(space, seed=seed), trials=30)
+        assert found.regrets[-1] < 0.6 * chance.regrets[-1]
