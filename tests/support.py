@@ -26,31 +26,50 @@ class MemoryJournal:
         self.rows: list[tuple[str, str]] = []
         self.term = 0
         self.requests: list[UserRequest] = []
+        self.asked = 0
 
     def create(self, spec: ExperimentSpec) -> None:
         self._add([ev.RunCreated(0.0, spec.to_json())])
 
     def _add(self, events: Sequence[ev.Event]) -> None:
-        self.rows += [(type(e).__name__, ev.event_to_json(e)) for e in events]
+        self.rows += map(self._row, events)
+
+    @staticmethod
+    def _row(event: ev.Event) -> tuple[str, str]:
+        return type(event).__name__, ev.event_to_json(event)
 
     def raise_term(self, run: str) -> int:
         self.term += 1
         return self.term
 
-    def append(self, run: str, term: int, first_index: int, events: Sequence[ev.Event]) -> None:
+    def append(
+        self,
+        run: str,
+        term: int,
+        first_index: int,
+        events: Sequence[ev.Event],
+        requests: Sequence[UserRequest] = (),
+    ) -> None:
         if term != self.term:
             raise StaleTermError(f"{term} is not {self.term}")
+        if first_index < len(self.rows):
+            assert [self._row(e) for e in events] == self.rows[first_index:], "not what is there"
+            return
         assert first_index == len(self.rows), (first_index, len(self.rows))
         self._add(events)
+        self.requests = [r for r in self.requests if r not in requests]
 
     def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, ev.Event]]:
         for index, (kind, body) in enumerate(self.rows):
             if index > after_index:
                 yield index, ev.event_from_json(kind, body)
 
-    def take_requests(self, run: str) -> list[UserRequest]:
-        taken, self.requests = self.requests, []
-        return taken
+    def request(self, run: str, kind: str, body: Mapping[str, Any] | None = None) -> None:
+        self.asked += 1
+        self.requests.append(UserRequest(self.asked, kind, body or {}))
+
+    def open_requests(self, run: str) -> list[UserRequest]:
+        return list(self.requests)
 
     def events(self) -> list[ev.Event]:
         return [e for _, e in self.read("run")]
