@@ -6,23 +6,20 @@ the state what the world has to be told. Replaying a journal is `apply` alone: n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.planning import end_of, next_step
 from raytune_gp.protocols import Continue, Exploit, Pause, Scheduler, Stop
-from raytune_gp.state import RunState, RunStatus, Worker, WorkerStatus
+from raytune_gp.state import RunState, RunStatus, WorkerStatus
 from raytune_gp.trial import Metric, Trial, TrialStatus
 
 __all__ = ["Experiment"]
 
 MAX_LOSSES_IN_A_ROW = 5
 """So many workers lost without one trial started between them end the run: something is wrong with all."""
-
-MAX_MISSED = 1
-"""A suggestion that was made ahead of time may have missed so many completions, else it is withdrawn."""
 
 StopperLike = Callable[[Trial], bool]
 
@@ -51,7 +48,8 @@ class Experiment:
         """
         now = max(now, self.state.now)
         yield from _DECIDE[type(input)](self, input, now)
-        yield from self._settle(now)
+        while (event := next_step(self.state, self.scheduler, self.uses_results, now)) is not None:
+            yield event
 
     def apply(self, event: ev.Event) -> None:
         """Make `event` part of the state, and tell the scheduler."""
@@ -115,7 +113,7 @@ class Experiment:
         if trial.worker is not None:
             yield ev.Decided(now, trial.id, trial.attempt, trial.step, "stop", input.reason, "user")
         else:
-            yield self._ended(trial, TrialStatus.STOPPED, now, reason=input.reason)
+            yield end_of(trial, self.state.spec, TrialStatus.STOPPED, now, reason=input.reason)
 
     def _worker_arrived(self, input: msg.WorkerArrived, now: float) -> Iterator[ev.Event]:
         worker = self.state.workers.get(input.worker)
@@ -139,10 +137,10 @@ class Experiment:
 
     def _after_loss(self, trial: Trial, reason: str, now: float) -> Iterator[ev.Event]:
         if trial.stopping in ("stop", "complete"):
-            yield self._ended(trial, _status_of(trial.stopping), now)
+            yield end_of(trial, self.state.spec, _status_of(trial.stopping), now)
         elif trial.stopping is None and trial.losses > self.state.spec.max_losses:
             error = f"{trial.losses} workers were lost while they ran this trial; the last one: {reason}"
-            yield self._ended(trial, TrialStatus.FAILED, now, failure="worker lost", reason=error)
+            yield end_of(trial, self.state.spec, TrialStatus.FAILED, now, failure="worker lost", reason=error)
         elif trial.stopping == "pause" and self._is_saved(trial):
             yield ev.TrialPaused(now, trial.id)
         else:
@@ -242,9 +240,9 @@ class Experiment:
     def _after_attempt(self, trial: Trial, outcome: str, error: str | None, now: float) -> Iterator[ev.Event]:
         spec = self.state.spec
         if trial.stopping in ("stop", "complete"):
-            yield self._ended(trial, _status_of(trial.stopping), now)
+            yield end_of(trial, self.state.spec, _status_of(trial.stopping), now)
         elif outcome == "completed":
-            yield self._ended(trial, TrialStatus.COMPLETED, now)
+            yield end_of(trial, self.state.spec, TrialStatus.COMPLETED, now)
         elif outcome == "interrupted":
             if trial.stopping == "pause" and trial.resume_point is not None:
                 yield ev.TrialPaused(now, trial.id)
@@ -254,178 +252,13 @@ class Experiment:
             yield ev.TrialRequeued(now, trial.id, f"retry after failure {trial.failures}")
         else:
             reason = _last_line(error)
-            yield self._ended(trial, TrialStatus.FAILED, now, failure="error", reason=reason)
+            yield end_of(trial, self.state.spec, TrialStatus.FAILED, now, failure="error", reason=reason)
             if spec.fail_fast:
                 yield from self._fail(f"trial {trial.id} failed and fail_fast is set: {reason}", now)
-
-    def _ended(
-        self,
-        trial: Trial,
-        status: TrialStatus,
-        now: float,
-        *,
-        failure: str | None = None,
-        reason: str | None = None,
-    ) -> ev.Event:
-        """The end of `trial`, with its objective; a trial without a finite one is a failure to learn from."""
-        spec = self.state.spec
-        values = [trial.value(m, spec.scope) for m in spec.metrics]
-        objective = None
-        if failure is None:
-            missing = [m.name for m, v in zip(spec.metrics, values, strict=True) if v is None]
-            if missing and status is TrialStatus.COMPLETED:
-                status, failure = TrialStatus.FAILED, "metric missing"
-                reported = ", ".join(sorted(trial.history.columns)) or "nothing"
-                reason = f"ended without reporting {', '.join(missing)}; it reported {reported}"
-            elif missing:
-                failure = "stopped before a report"
-            elif not all(math.isfinite(v) for v in values if v is not None):
-                failure = "not finite"
-            else:
-                objective = [v for v in values if v is not None]
-        return ev.TrialEnded(now, trial.id, status.value, objective, failure, reason)
 
     def _fail(self, reason: str, now: float) -> Iterator[ev.Event]:
         if not self.state.status.is_ended:
             yield ev.RunEnded(now, RunStatus.FAILED.value, reason)
-
-    # --- what the state calls for by itself ---
-
-    def _settle(self, now: float) -> Iterator[ev.Event]:
-        """Events until nothing more follows from the state."""
-        while (event := self._next_step(now)) is not None:
-            yield event
-
-    def _next_step(self, now: float) -> ev.Event | None:
-        state = self.state
-        if state.index < 0:
-            return None
-        if state.status.is_ended:
-            return self._release_any(now)
-        if state.status is RunStatus.STOPPING:
-            if state.running:
-                return None
-            return ev.RunEnded(now, RunStatus.STOPPED.value, state.reason)
-        return (
-            self._assign(now)
-            or self._withdraw(now)
-            or self._ask(now)
-            or self._staff(now)
-            or self._finish(now)
-        )
-
-    def _release_any(self, now: float) -> ev.Event | None:
-        for worker in self.state.workers.values():
-            if worker.status is not WorkerStatus.RELEASED:
-                return ev.WorkerReleased(now, worker.id, "the run is over")
-        return None
-
-    def _assign(self, now: float) -> ev.Event | None:
-        """Give a trial to an idle worker: one that waits, else one to resume, else a new one."""
-        state = self.state
-        worker_id = next(iter(state.idle), None)
-        if worker_id is None or len(state.running) >= self._slots_wanted():
-            return None
-        if not state.queue:
-            resumed = self.scheduler.next_to_resume() if state.paused else None
-            if resumed is not None:
-                trial = state.trials[resumed]
-                return ev.Decided(
-                    now, trial.id, trial.attempt, trial.step, "resume", "its turn", self.scheduler.rule
-                )
-            if not state.ready or self._is_stale():
-                return None
-            missed = len(state.observations) - state.ready[0].completed
-            return ev.TrialCreated(now, f"{len(state.trials):05d}", missed)
-        trial = state.trials[state.queue[0]]
-        resume_from = trial.resume_from
-        record = None
-        if resume_from is not None:
-            record = {
-                "path": resume_from.path,
-                "step": resume_from.step,
-                "attempt": resume_from.attempt,
-                "value": resume_from.value,
-            }
-        return ev.AttemptAssigned(now, trial.id, trial.attempt + 1, worker_id, record)
-
-    def _is_stale(self) -> bool:
-        """Whether the suggestions that wait missed more completions than they may.
-
-        An answer serves the workers that are idle when it comes, whatever it missed while it was worked
-        out: else a searcher slower than the trials would never be heard.
-        """
-        if not self.uses_results or not self.state.ready:
-            return False
-        count, first = len(self.state.observations), self.state.ready[0]
-        return count > first.arrived and count - first.completed > MAX_MISSED
-
-    def _withdraw(self, now: float) -> ev.Event | None:
-        if not self._is_stale():
-            return None
-        state = self.state
-        missed = len(state.observations) - state.ready[0].completed
-        return ev.SuggestionsWithdrawn(now, len(state.ready), f"{missed} completions came since")
-
-    def _slots_wanted(self) -> int:
-        """How many workers the run has use for."""
-        state = self.state
-        most = state.capacity or 0
-        if state.spec.max_concurrent_trials is not None:
-            most = min(most, state.spec.max_concurrent_trials)
-        return int(min(most, state.unfinished + len(state.ready) + state.budget))
-
-    def _ask(self, now: float) -> ev.Event | None:
-        """Ask for as many suggestions as there are workers without a trial, and for the next one ahead."""
-        state = self.state
-        if state.request is not None or not state.budget:
-            return None
-        slots = self._slots_wanted()
-        free = slots - len(state.running) - len(state.queue)
-        ahead = 1 if self.uses_results else 2 * slots + 1
-        count = int(min(free + ahead - len(state.ready), state.budget))
-        if slots == 0 or count <= 0 or (not self.uses_results and len(state.ready) > slots):
-            return None
-        pending = [t for t, trial in self._unfinished()] + [s.ref for s in state.ready]
-        return ev.SuggestionsRequested(
-            now, state.requests, count, state.suggested, len(state.observations), pending
-        )
-
-    def _unfinished(self) -> Iterator[tuple[str, Trial]]:
-        for trial_id in (*self.state.running, *self.state.queue, *self.state.paused):
-            yield trial_id, self.state.trials[trial_id]
-
-    def _staff(self, now: float) -> ev.Event | None:
-        """Request workers for slots that want one; release idle ones that no trial is left for."""
-        state = self.state
-        wanted = self._slots_wanted()
-        if len(state.slots) < wanted:
-            slot = next(i for i in range(wanted) if i not in state.slots)
-            incarnation = state.incarnations.get(slot, 0) + 1
-            return ev.WorkerRequested(now, f"w{slot}/{incarnation}", slot, incarnation)
-        if len(state.slots) > wanted:
-            surplus = self._surplus()
-            if surplus is not None:
-                return ev.WorkerReleased(now, surplus.id, "no trial is left for it")
-        return None
-
-    def _surplus(self) -> Worker | None:
-        workers = self.state.workers
-        requested = (w for w in workers.values() if w.status is WorkerStatus.REQUESTED)
-        return next(requested, None) or next((workers[w] for w in self.state.idle), None)
-
-    def _finish(self, now: float) -> ev.Event | None:
-        """End the run when its budget is used, and paused trials that nothing will resume with it."""
-        state = self.state
-        if state.budget or state.ready or state.running or state.queue:
-            return None
-        for trial_id in state.paused:
-            if self.scheduler.next_to_resume() is None:
-                return self._ended(
-                    state.trials[trial_id], TrialStatus.STOPPED, now, reason="paused, and never resumed"
-                )
-            return None
-        return ev.RunEnded(now, RunStatus.COMPLETED.value, "every trial is finished")
 
 
 def _status_of(stopping: str) -> TrialStatus:

@@ -26,7 +26,8 @@ class ExperimentSpec:
     reached: at least that, or at most that for a metric of the run that is minimised. `max_failures` is how
     often a trial may raise and be tried again (-1: always), `max_losses` how often it may lose its worker.
     `keep_checkpoints` of each trial are kept, the newest always among them. `searcher`, `scheduler`,
-    `trainable` and `space` describe those parts to readers.
+    `trainable` and `space` describe those parts to readers. `run_file` is the file that `raytune-gp run` read
+    them from: its `path` and `sha256`; empty for a run of another origin.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ExperimentSpec:
     trainable: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    run_file: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._require(bool(self.name), "name", self.name, "a name of at least one character")

@@ -7,15 +7,15 @@ for each key, replaced or withdrawn as events come.
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.retention import checkpoint_value, kept_checkpoints
 from raytune_gp.spec import UNLIMITED, ExperimentSpec
 from raytune_gp.trial import CheckpointRecord, Config, Observation, Trial, TrialStatus
 
@@ -326,8 +326,7 @@ class RunState:
     def _checkpointed(self, event: ev.Checkpointed) -> None:
         self._saw(event.worker, event.seq)
         trial = self.trials[event.trial]
-        metric = self.spec.checkpoint_metric or self.spec.metric
-        value = _value_at(trial, metric.name, event.step)
+        value = checkpoint_value(trial, self.spec, event.step)
         trial.checkpoints.append(CheckpointRecord(event.path, event.step, event.attempt, value))
         self._retain(trial)
 
@@ -401,39 +400,9 @@ class RunState:
         self._retain(trial)
 
     def _retain(self, trial: Trial) -> None:
-        """Of the trial's checkpoints keep the newest, the best ones, and those that others go on from."""
-        limit = self.spec.keep_checkpoints
-        if not trial.checkpoints:
-            return
-        if limit is not None and len(trial.checkpoints) > limit:
-            trial.checkpoints = list(self._kept(trial.checkpoints, limit))
-        paths = tuple(c.path for c in trial.checkpoints)
-        self.due["retain", trial.id] = msg.Retain(trial.id, paths)
-
-    def _kept(self, checkpoints: list[CheckpointRecord], limit: int) -> Iterable[CheckpointRecord]:
-        metric = self.spec.checkpoint_metric
-        sign = -1.0 if (metric or self.spec.metric).mode == "max" else 1.0
-
-        def rank(checkpoint: CheckpointRecord) -> tuple[float, int]:
-            value = checkpoint.value
-            worst = float("inf")
-            score = sign * value if metric is not None and value is not None else worst
-            return (score, -checkpoint.step)
-
-        newest = checkpoints[-1]
-        best = sorted((c for c in checkpoints[:-1]), key=rank)[: limit - 1]
-        return (c for c in checkpoints if c is newest or c in best or c.path in self.borrowed)
-
-
-def _value_at(trial: Trial, metric: str, step: int) -> float | None:
-    """The trial's value of `metric` at `step`; None where there is none, or it is NaN."""
-    column = trial.history.columns.get(metric)
-    if column is None:
-        return None
-    for position in range(len(trial.history) - 1, -1, -1):
-        if trial.history.steps[position] == step:
-            return None if math.isnan(column[position]) else column[position]
-    return None
+        if trial.checkpoints:
+            trial.checkpoints = kept_checkpoints(trial, self.spec, self.borrowed)
+            self.due["retain", trial.id] = msg.Retain(trial.id, tuple(c.path for c in trial.checkpoints))
 
 
 _APPLY: dict[type[ev.Event], Callable[[RunState, Any], None]] = {

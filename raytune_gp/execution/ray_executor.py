@@ -31,6 +31,7 @@ BACKPRESSURE = 4
 """Batches that a stream may be ahead of its reader."""
 
 RETRY_S = 0.5
+ACKNOWLEDGE_S = 0.1
 CAPACITY_S = 2.0
 """How often the cluster is asked what it has free, in seconds."""
 
@@ -50,6 +51,7 @@ class RayExecutor:
         self._up: set[str] = set()
         self._attempts: dict[str, tuple[str, int]] = {}
         self._killed: dict[str, str] = {}
+        self._to_acknowledge: dict[str, int] = {}
         self._waiting: dict[str, list[tuple[str, tuple[Any, ...]]]] = {}
         self._searching = ThreadPoolExecutor(1, "raytune-search")
         self._housekeeping = ThreadPoolExecutor(1, "raytune-storage")
@@ -89,7 +91,7 @@ class RayExecutor:
             case msg.Interrupt():
                 self._later(self._interrupt, command)
             case msg.Acknowledge():
-                self._later(self._call, command.worker, "acknowledge", command.seq)
+                self._later(self._acknowledge, command)
             case msg.Release():
                 self._later(self._release, command.worker)
 
@@ -122,6 +124,17 @@ class RayExecutor:
             getattr(self._handles[worker], method).remote(*arguments, self.term)
         else:
             self._waiting.setdefault(worker, []).append((method, arguments))
+
+    def _acknowledge(self, command: msg.Acknowledge) -> None:
+        """Acknowledge soon, and many items by one message: nothing waits for it."""
+        if command.worker not in self._to_acknowledge:
+            self._loop.call_later(ACKNOWLEDGE_S, self._flush_acknowledgement, command.worker)
+        self._to_acknowledge[command.worker] = command.seq
+
+    def _flush_acknowledgement(self, worker: str) -> None:
+        seq = self._to_acknowledge.pop(worker)
+        if worker in self._up:
+            self._call(worker, "acknowledge", seq)
 
     def _connect(self, command: msg.Connect) -> None:
         task = self._tasks.get(command.worker)

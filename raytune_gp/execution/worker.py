@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread
 import contextlib
+import functools
 import hashlib
 import os
 import threading
@@ -36,6 +37,9 @@ __all__ = ["NAMESPACE", "Payload", "Worker", "WorkerSettings"]
 NAMESPACE = "raytune_gp"
 
 PING_S = 1.0
+QUIET_S = 0.1
+"""So long a stream waits for news before it looks by itself; that a trial started is no news."""
+
 ORPHAN_S = 600.0
 """So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
 
@@ -105,6 +109,7 @@ class Worker:
         self._term = 0
         self._current: tuple[str, int] | None = None
         self._seen: set[tuple[str, int]] = set()
+        self._interrupts: dict[tuple[str, int], str] = {}
         self._session: Session | None = None
         self._loaded: tuple[Any, SearchSpace] | None = None
         self._environment = dict(os.environ)
@@ -136,7 +141,7 @@ class Worker:
                 yield items
                 continue
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), timeout=PING_S)
+                await asyncio.wait_for(self._news.wait(), timeout=QUIET_S)
 
     async def acknowledge(self, seq: int, term: int) -> None:
         """Items up to `seq` are in the journal."""
@@ -150,42 +155,47 @@ class Worker:
             return
         self._seen.add(key)
         self._current = key
+        settings = self._settings
+        emit = functools.partial(self._emit, command)
+        session = Session.of(command, emit, settings.run, self._storage, settings.resources)
+        if key in self._interrupts:
+            session.interrupt(self._interrupts[key])
+        self._session = session
         name = f"raytune-trial-{command.trial}"
-        threading.Thread(target=self._attempt, args=(command,), name=name, daemon=True).start()
+        threading.Thread(target=self._attempt, args=(command, session), name=name, daemon=True).start()
 
     async def interrupt(self, command: Interrupt, term: int) -> None:
-        """End the attempt at its next report."""
-        if term >= self._term and self._current == (command.trial, command.attempt):
-            session = self._session
-            if session is not None:
-                session.interrupt(command.mode)
+        """End the attempt at its next report; it may not have been started yet."""
+        if term < self._term:
+            return
+        key = (command.trial, command.attempt)
+        self._interrupts[key] = command.mode
+        if self._current == key and self._session is not None:
+            self._session.interrupt(command.mode)
 
     # --- an attempt ---
 
-    def _attempt(self, command: Start) -> None:
-        def emit(kind: str, body: Mapping[str, Any]) -> None:
-            self._outbox.append(command.trial, command.attempt, kind, time.time(), body)
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._news.set)
+    def _emit(self, command: Start, kind: str, body: Mapping[str, Any]) -> None:
+        self._outbox.append(command.trial, command.attempt, kind, time.time(), body)
+        if self._loop is not None and kind != "started":
+            self._loop.call_soon_threadsafe(self._news.set)
 
-        settings = self._settings
-        self._session = Session.of(command, emit, settings.run, self._storage, settings.resources)
-        emit("started", {})
+    def _attempt(self, command: Start, session: Session) -> None:
+        self._emit(command, "started", {})
         threads = set(threading.enumerate())
-        outcome = self._call(command, f"trial_{command.trial}")
+        outcome = self._call(command, session)
         left = self._tidy(threads)
         self._session = None
         self._current = None
-        emit("ended", {"outcome": outcome.kind, "error": outcome.error, "left": left})
+        self._emit(command, "ended", {"outcome": outcome.kind, "error": outcome.error, "left": left})
 
-    def _call(self, command: Start, label: str) -> Outcome:
-        log = f"{label}/log.txt"
+    def _call(self, command: Start, session: Session) -> Outcome:
+        log = f"trial_{command.trial}/log.txt"
         local = self._storage.path(log) if self._storage.is_local else f"/tmp/raytune_{os.getpid()}_log.txt"
         try:
             with captured_output(local):
                 trainable, space = self._load()
-                assert self._session is not None
-                outcome = run_attempt(trainable, space.from_json(command.config), self._session)
+                outcome = run_attempt(trainable, space.from_json(command.config), session)
                 if outcome.error:
                     print(outcome.error, flush=True)
             if not self._storage.is_local:
@@ -213,8 +223,8 @@ class Worker:
         if dict(os.environ) != self._environment:
             os.environ.clear()
             os.environ.update(self._environment)
-        children = psutil.Process().children(recursive=True)
-        if children:
+        if _has_children():
+            children = psutil.Process().children(recursive=True)
             return f"{len(children)} processes ({_names(children)})"
         known = {*threads, *concurrent.futures.thread._threads_queues}
         stray = [t for t in threading.enumerate() if t not in known and not t.daemon]
@@ -254,6 +264,15 @@ class Worker:
             with contextlib.suppress(psutil.Error):
                 child.kill()
         os._exit(0)
+
+
+def _has_children() -> bool:
+    """Whether this process has child processes: read from the kernel where it says so, which is fast."""
+    try:
+        tasks = os.listdir("/proc/self/task")
+        return any(Path(f"/proc/self/task/{task}/children").read_bytes() for task in tasks)
+    except OSError:
+        return bool(psutil.Process().children())
 
 
 def _names(processes: list[psutil.Process]) -> str:

@@ -19,7 +19,7 @@ ROOT = Path(raytune_gp.__file__).parent
 
 LAYERS = (
     ("errors",),
-    ("trial", "events", "messages", "spec", "state"),
+    ("trial", "events", "messages", "spec", "retention", "state"),
     ("space",),
     ("protocols",),
     ("surrogate",),
@@ -27,6 +27,7 @@ LAYERS = (
     ("storage",),
     ("searchers",),
     ("schedulers",),
+    ("planning",),
     ("experiment",),
     ("trainable",),
     ("execution",),
@@ -34,6 +35,7 @@ LAYERS = (
     ("callbacks", "progress", "settings", "dashboard"),
     ("launch",),
     ("tune",),
+    ("runfile", "demo"),
     ("sagemaker", "integrations", "cli"),
 )
 """A row may import itself and the rows above it. A new module of the package gets its place here."""
@@ -55,7 +57,8 @@ numerics know tensors alone, and analysis reads states."""
 
 PURE = frozenset(
     {
-        *("errors", "trial", "events", "messages", "spec", "state", "protocols", "experiment"),
+        *("errors", "trial", "events", "messages", "spec", "retention", "state", "protocols"),
+        *("planning", "experiment"),
         *("space", "surrogate", "acquisition", "searchers", "schedulers"),
     }
 )

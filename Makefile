@@ -1,0 +1,47 @@
+# demo: tune a small ResNet and write a report.   test, check: what CI runs.   bench: the figures in README.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+RESULTS := benchmarks/results
+
+.PHONY: demo test check bench format clean
+
+demo: $(VENV)/.installed
+	$(THREADS) $(BIN)/raytune-gp demo
+
+test: $(VENV)/.installed-dev
+	$(THREADS) $(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/core/test_layers.py
+
+bench: $(VENV)/.installed-bench
+	$(THREADS) $(BIN)/python -m benchmarks.synthetic --seeds 10 --out $(RESULTS)/synthetic.json
+	$(THREADS) $(BIN)/python -m benchmarks.overhead --rounds 5 --out $(RESULTS)/overhead.json
+	$(THREADS) $(BIN)/python -m benchmarks.throughput --out $(RESULTS)/throughput.json
+	$(THREADS) $(BIN)/python -m benchmarks.idle --out $(RESULTS)/idle.json
+	$(THREADS) $(BIN)/python -m benchmarks.coordinator_kills --out $(RESULTS)/coordinator_kills.json
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	touch $@

@@ -1,0 +1,173 @@
+"""What the state of a run calls for by itself: assignments, questions to the searcher, workers, the end.
+
+`next_step` gives one event at a time, until nothing more follows. A pure function of state and scheduler;
+experiment.py calls it after each input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from raytune_gp import events as ev
+from raytune_gp.protocols import Scheduler
+from raytune_gp.spec import ExperimentSpec
+from raytune_gp.state import RunState, RunStatus, Worker, WorkerStatus
+from raytune_gp.trial import Trial, TrialStatus
+
+__all__ = ["end_of", "next_step"]
+
+MAX_MISSED = 1
+"""A suggestion that was made ahead of time may have missed so many completions, else it is withdrawn."""
+
+
+def next_step(state: RunState, scheduler: Scheduler, uses_results: bool, now: float) -> ev.Event | None:
+    """The next event that `state` calls for at time `now`, or None when all is settled.
+
+    `uses_results` is the searcher's: whether suggestions made ahead of time go stale.
+    """
+    if state.index < 0:
+        return None
+    if state.status.is_ended:
+        return _release_any(state, now)
+    if state.status is RunStatus.STOPPING:
+        return None if state.running else ev.RunEnded(now, RunStatus.STOPPED.value, state.reason)
+    return (
+        _assign(state, scheduler, uses_results, now)
+        or _withdraw(state, uses_results, now)
+        or _ask(state, uses_results, now)
+        or _staff(state, now)
+        or _finish(state, scheduler, now)
+    )
+
+
+def end_of(
+    trial: Trial,
+    spec: ExperimentSpec,
+    status: TrialStatus,
+    now: float,
+    *,
+    failure: str | None = None,
+    reason: str | None = None,
+) -> ev.TrialEnded:
+    """The end of `trial` with its objective; one without a finite objective is a failure to learn from."""
+    values = [trial.value(m, spec.scope) for m in spec.metrics]
+    objective = None
+    if failure is None:
+        missing = [m.name for m, v in zip(spec.metrics, values, strict=True) if v is None]
+        if missing and status is TrialStatus.COMPLETED:
+            status, failure = TrialStatus.FAILED, "metric missing"
+            reported = ", ".join(sorted(trial.history.columns)) or "nothing"
+            reason = f"ended without reporting {', '.join(missing)}; it reported {reported}"
+        elif missing:
+            failure = "stopped before a report"
+        elif not all(math.isfinite(v) for v in values if v is not None):
+            failure = "not finite"
+        else:
+            objective = [v for v in values if v is not None]
+    return ev.TrialEnded(now, trial.id, status.value, objective, failure, reason)
+
+
+def _release_any(state: RunState, now: float) -> ev.Event | None:
+    for worker in state.workers.values():
+        if worker.status is not WorkerStatus.RELEASED:
+            return ev.WorkerReleased(now, worker.id, "the run is over")
+    return None
+
+
+def _assign(state: RunState, scheduler: Scheduler, uses_results: bool, now: float) -> ev.Event | None:
+    """Give a trial to an idle worker: one that waits, else one to resume, else a new one."""
+    worker_id = next(iter(state.idle), None)
+    if worker_id is None or len(state.running) >= _slots_wanted(state):
+        return None
+    if state.queue:
+        trial = state.trials[state.queue[0]]
+        record = asdict(trial.resume_from) if trial.resume_from is not None else None
+        return ev.AttemptAssigned(now, trial.id, trial.attempt + 1, worker_id, record)
+    resumed = scheduler.next_to_resume() if state.paused else None
+    if resumed is not None:
+        trial = state.trials[resumed]
+        return ev.Decided(now, trial.id, trial.attempt, trial.step, "resume", "its turn", scheduler.rule)
+    if not state.ready or _is_stale(state, uses_results):
+        return None
+    missed = len(state.observations) - state.ready[0].completed
+    return ev.TrialCreated(now, f"{len(state.trials):05d}", missed)
+
+
+def _is_stale(state: RunState, uses_results: bool) -> bool:
+    """Whether the suggestions that wait missed more completions than they may.
+
+    An answer serves the workers that are idle when it comes, whatever it missed while it was worked out:
+    else a searcher slower than the trials would never be heard.
+    """
+    if not uses_results or not state.ready:
+        return False
+    count, first = len(state.observations), state.ready[0]
+    return count > first.arrived and count - first.completed > MAX_MISSED
+
+
+def _withdraw(state: RunState, uses_results: bool, now: float) -> ev.Event | None:
+    if not _is_stale(state, uses_results):
+        return None
+    missed = len(state.observations) - state.ready[0].completed
+    return ev.SuggestionsWithdrawn(now, len(state.ready), f"{missed} completions came since")
+
+
+def _slots_wanted(state: RunState) -> int:
+    """How many workers the run has use for."""
+    most = state.capacity or 0
+    if state.spec.max_concurrent_trials is not None:
+        most = min(most, state.spec.max_concurrent_trials)
+    return int(min(most, state.unfinished + len(state.ready) + state.budget))
+
+
+def _ask(state: RunState, uses_results: bool, now: float) -> ev.Event | None:
+    """Ask for as many suggestions as there are workers without a trial, and for the next one ahead.
+
+    Where results do not matter, many are asked for ahead, and only when few are left.
+    """
+    if state.request is not None or not state.budget:
+        return None
+    slots = _slots_wanted(state)
+    free = slots - len(state.running) - len(state.queue)
+    ahead = 1 if uses_results else 2 * slots + 1
+    count = int(min(free + ahead - len(state.ready), state.budget))
+    if slots == 0 or count <= 0 or (not uses_results and len(state.ready) > slots):
+        return None
+    pending = [*_unfinished(state), *(s.ref for s in state.ready)]
+    return ev.SuggestionsRequested(
+        now, state.requests, count, state.suggested, len(state.observations), pending
+    )
+
+
+def _unfinished(state: RunState) -> Iterator[str]:
+    yield from (*state.running, *state.queue, *state.paused)
+
+
+def _staff(state: RunState, now: float) -> ev.Event | None:
+    """Request workers for slots that want one; release idle ones that no trial is left for."""
+    wanted = _slots_wanted(state)
+    if len(state.slots) < wanted:
+        slot = next(i for i in range(wanted) if i not in state.slots)
+        incarnation = state.incarnations.get(slot, 0) + 1
+        return ev.WorkerRequested(now, f"w{slot}/{incarnation}", slot, incarnation)
+    surplus = _surplus(state) if len(state.slots) > wanted else None
+    return ev.WorkerReleased(now, surplus.id, "no trial is left for it") if surplus is not None else None
+
+
+def _surplus(state: RunState) -> Worker | None:
+    requested = (w for w in state.workers.values() if w.status is WorkerStatus.REQUESTED)
+    return next(requested, None) or next((state.workers[w] for w in state.idle), None)
+
+
+def _finish(state: RunState, scheduler: Scheduler, now: float) -> ev.Event | None:
+    """End the run when its budget is used, and before it the paused trials that nothing will resume."""
+    if state.budget or state.ready or state.running or state.queue:
+        return None
+    if not state.paused:
+        return ev.RunEnded(now, RunStatus.COMPLETED.value, "every trial is finished")
+    if scheduler.next_to_resume() is not None:
+        return None
+    trial = state.trials[next(iter(state.paused))]
+    return end_of(trial, state.spec, TrialStatus.STOPPED, now, reason="paused, and never resumed")
