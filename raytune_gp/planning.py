@@ -21,6 +21,9 @@ __all__ = ["end_of", "next_step"]
 MAX_MISSED = 1
 """A suggestion that was made ahead of time may have missed so many completions, else it is withdrawn."""
 
+MAX_STARTS = 5
+"""So many coordinators that start without a report or a suggestion between them end the run."""
+
 
 def next_step(state: RunState, scheduler: Scheduler, uses_results: bool, now: float) -> ev.Event | None:
     """The next event that `state` calls for at time `now`, or None when all is settled.
@@ -31,6 +34,9 @@ def next_step(state: RunState, scheduler: Scheduler, uses_results: bool, now: fl
         return None
     if state.status.is_ended:
         return _release_any(state, now)
+    if state.starts > MAX_STARTS:
+        reason = f"{MAX_STARTS} coordinators started one after another, and none made progress"
+        return ev.RunEnded(now, RunStatus.FAILED.value, reason)
     if state.status is RunStatus.STOPPING:
         return None if state.running else ev.RunEnded(now, RunStatus.STOPPED.value, state.reason)
     return (

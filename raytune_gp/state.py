@@ -95,6 +95,7 @@ class RunState:
     now: float = 0.0
     created_at: float = 0.0
     term: int = 0
+    starts: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     capacity: int | None = None
     trials: dict[str, Trial] = field(default_factory=dict)
@@ -164,12 +165,13 @@ class RunState:
     def _run_resumed(self, event: ev.RunResumed) -> None:
         self.spec = self.spec.changed(event.changes)
         self.status, self.reason = RunStatus.RUNNING, ""
-        self.losses_in_a_row = 0
+        self.losses_in_a_row = self.starts = 0
         for trial in self.trials.values():
             trial.losses = 0
 
     def _term_started(self, event: ev.TermStarted) -> None:
         self.term, self.versions = event.term, event.versions
+        self.starts += 1
 
     def _capacity_known(self, event: ev.CapacityKnown) -> None:
         self.capacity = event.slots
@@ -228,6 +230,7 @@ class RunState:
     def _saw(self, worker_id: str, seq: int) -> None:
         worker = self.workers[worker_id]
         worker.seq = seq
+        self.starts = 0
         self.due["acknowledge", worker_id] = msg.Acknowledge(worker_id, seq)
 
     def _item_discarded(self, event: ev.ItemDiscarded) -> None:
@@ -260,6 +263,7 @@ class RunState:
         self.suggested += len(event.suggestions)
         self.request = None
         self.memory = event.memory
+        self.starts = 0
         self.exhausted = event.exhausted
         self.due.pop("suggest", None)
 

@@ -9,11 +9,12 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.errors import JournalError
+from raytune_gp.execution.simulated import Network
 from raytune_gp.protocols import Decision
 from raytune_gp.schedulers import FIFOScheduler
 from raytune_gp.state import RunStatus
 from raytune_gp.trial import Trial
-from tests.support import MemoryJournal, Simulation, flat_curve, make_spec
+from tests.support import MemoryJournal, Numbers, Simulation, flat_curve, make_spec
 
 
 class Unsteady(MemoryJournal):
@@ -130,3 +131,16 @@ def test_a_request_survives_a_crash_before_its_commit() -> None:
     run.connect()
     run.start([msg.Resume({})]).run()
     assert run.state.status is RunStatus.COMPLETED, "and it does not stop the run a second time"
+
+
+def test_coordinators_that_start_again_and_again_without_progress_end_the_run() -> None:
+    simulation = Simulation(make_spec(), flat_curve(), network=Network(suggest_s=1e9))
+    for _ in range(6):
+        simulation.connect()
+        simulation.start()
+    assert simulation.run().state.status == "FAILED"
+    assert "none made progress" in simulation.state.reason
+    simulation.connect()
+    simulation.asker, simulation.cluster.network = Numbers(), Network()
+    simulation.start([msg.Resume({})])
+    assert simulation.run().state.status == "COMPLETED", "a resumed run has its starts back"
