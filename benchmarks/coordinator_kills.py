@@ -9,7 +9,6 @@ and every trial must have run in one attempt: training went on while the coordin
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -23,6 +22,7 @@ from typing import Any
 
 import ray
 
+from benchmarks.measure import write
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.execution.worker import NAMESPACE
@@ -114,7 +114,7 @@ def run_with_kills(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -130,11 +130,8 @@ def main() -> None:
             seed=arguments.seed,
         )
     ray.shutdown()
-    text = json.dumps({"seed": arguments.seed, "cores": os.cpu_count(), **found}, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    command = f"python -m benchmarks.coordinator_kills --kills {arguments.kills} --trials {arguments.trials}"
+    write({"command": command, "seed": arguments.seed, **found}, arguments.out)
 
 
 if __name__ == "__main__":

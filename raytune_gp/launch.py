@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from raytune_gp.callbacks import CallbackList
@@ -105,6 +104,8 @@ class Launch:
             value = getattr(self.spec, name)
             if value != getattr(old, name):
                 changes[name] = value
+        if self.spec.run_file and self.spec.run_file != old.run_file:
+            changes["run_file"] = dict(self.spec.run_file)
         created = len(state.trials)
         if 0 <= self.spec.num_samples < created:
             raise SpecError(
@@ -148,7 +149,8 @@ class Launch:
         import ray
 
         from raytune_gp.execution.driver import follow, init_ray, start_coordinator
-        from raytune_gp.execution.worker import Payload, WorkerSettings
+        from raytune_gp.execution.payload import Payload
+        from raytune_gp.execution.worker import WorkerSettings
 
         init_ray()
         spec = self.spec
@@ -157,16 +159,16 @@ class Launch:
         if isinstance(trainable, WithParameters):
             parameters = {name: ray.put(value) for name, value in trainable.parameters.items()}
             trainable = trainable.without()
-        files = Path.home() / ".raytune_gp" / "payloads"
+        storage = Storage(spec.storage_path, spec.name)
         worker = WorkerSettings(
             run=spec.name,
             coordinator=spec.name,
             storage_path=spec.storage_path,
             resources=spec.resources,
-            trainable=Payload.of((trainable, self.space), files),
+            trainable=Payload.of((trainable, self.space), storage),
             parameters=parameters,
         )
-        parts = Payload.of(self.parts, files)
+        parts = Payload.of(self.parts, storage)
         plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker)
         follow(start_coordinator(plan), state, listen)
 
@@ -174,9 +176,11 @@ class Launch:
 
     def _say_how_to_resume(self, state: RunState) -> None:
         if state.status is RunStatus.STOPPED and self.verbose:
+            call = f"tune.run(..., name={self.spec.name!r}, resume=True)"
+            how = f"raytune-gp resume {self.spec.name}" if self.spec.run_file else call
             print(
                 f"{state.reason}. {len(state.observations)} trials are finished, {state.unfinished} wait. "
-                f"Go on with tune.run(..., name={self.spec.name!r}, resume=True)",
+                f"Go on with {how}",
                 file=sys.stderr,
             )
 

@@ -13,15 +13,17 @@ import inspect
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raytune_gp.callbacks import Callback
 from raytune_gp.errors import SpecError
 from raytune_gp.protocols import Scheduler, Searcher
 from raytune_gp.schedulers import make_scheduler
-from raytune_gp.searchers import make_searcher
+from raytune_gp.searchers import check_seed, make_searcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
 from raytune_gp.trial import Config, Metric, Trial
@@ -29,6 +31,8 @@ from raytune_gp.trial import Config, Metric, Trial
 __all__ = [
     "CheckpointConfig",
     "FailureConfig",
+    "RunConfig",
+    "TuneConfig",
     "check_name",
     "default_name",
     "fingerprints",
@@ -53,6 +57,13 @@ class CheckpointConfig:
     checkpoint_score_attribute: str | None = None
     checkpoint_score_order: str = "max"
 
+    def __post_init__(self) -> None:
+        order, keep = self.checkpoint_score_order, self.num_to_keep
+        if order not in ("max", "min"):
+            raise SpecError(f'checkpoint_score_order is {order!r}; it must be "max" or "min"')
+        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
+            raise SpecError(f"num_to_keep is {keep!r}; it must be at least 1, or None to keep all")
+
     @property
     def metric(self) -> Metric | None:
         """The metric to rank checkpoints by, or None."""
@@ -69,6 +80,34 @@ class FailureConfig:
     fail_fast: bool = False
 
 
+@dataclass
+class TuneConfig:
+    """How to search: the settings of `tune.run` of the same names."""
+
+    metric: str | None = None
+    mode: str | None = None
+    num_samples: int | None = None
+    max_concurrent_trials: int | None = None
+    search_alg: Any = None
+    scheduler: Any = None
+    points_to_evaluate: Sequence[Config] | None = None
+    time_budget_s: float | datetime.timedelta | None = None
+    seed: int = 0
+
+
+@dataclass
+class RunConfig:
+    """How to run: the settings of `tune.run` of the same names."""
+
+    name: str | None = None
+    storage_path: str | Path | None = None
+    stop: Any = None
+    callbacks: Sequence[Callback] | None = None
+    failure_config: FailureConfig = field(default_factory=FailureConfig)
+    checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
+    verbose: int = 1
+
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -83,10 +122,11 @@ def check_name(name: str) -> str:
 
 
 def default_name(trainable: Any) -> str:
-    """A name for a run that was given none: the trainable's, and the time."""
+    """A name for a run that was given none: the trainable's, the time, and four random digits."""
     base = getattr(trainable, "__name__", None) or type(trainable).__name__
     base = re.sub(r"[^A-Za-z0-9._-]+", "", base) or "run"
-    return check_name(f"{base.lstrip('._-') or 'run'}_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    suffix = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:4]}"
+    return check_name(f"{base.lstrip('._-') or 'run'}_{suffix}")
 
 
 def seconds(budget: float | datetime.timedelta | None) -> float | None:
@@ -105,6 +145,7 @@ def resolve_searcher(
     By name, as `{"name": "gp", …options}`, or the object itself. Without one it is `gp`, and where the
     space has nothing to search but grid axes, `random`, which then only walks the grid.
     """
+    check_seed(seed)
     if search_alg is None:
         search_alg = "gp" if space.domains else "random"
     if isinstance(search_alg, str):
@@ -175,18 +216,21 @@ class UserStopper:
         return bool(getattr(self._stop, "stop_all", bool)())
 
 
-def total_trials(num_samples: int | None, space: SearchSpace, searcher: Searcher) -> int:
-    """How many trials the run has: samples times grid cells; a grid searcher's default is all of its grid."""
+def total_trials(num_samples: int | None, space: SearchSpace, searcher: Searcher, guesses: int = 0) -> int:
+    """How many trials the run has: samples times grid cells.
+
+    A searcher of a known length (grid) is asked for all of its configs by default, behind so many `guesses`,
+    and never for more.
+    """
     cells = len(space.grid_cells())
+    most = guesses + len(searcher) if isinstance(searcher, Sized) else None
     if num_samples is None:
-        length = getattr(searcher, "__len__", None)
-        return length() if length is not None else cells
+        return cells if most is None else most
     if num_samples == UNLIMITED:
         return UNLIMITED
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise SpecError(f"num_samples is {num_samples!r}; it must be at least 1, or -1 for no bound")
-    length = getattr(searcher, "__len__", None)
-    return min(num_samples, length()) if length is not None else num_samples * cells
+    return num_samples * cells if most is None else min(num_samples, most)
 
 
 def make_guesses(points: Sequence[Config] | None, space: SearchSpace) -> list[Config]:

@@ -12,7 +12,7 @@ import datetime
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from raytune_gp.searchers.optimizer import Optimizer
 from raytune_gp.settings import (
     CheckpointConfig,
     FailureConfig,
+    RunConfig,
+    TuneConfig,
     check_name,
     default_name,
     default_storage_path,
@@ -167,6 +169,7 @@ def run(
     callbacks: Sequence[Callback] | None = None,
     verbose: int = 1,
     executor: str = "ray",
+    run_file: Mapping[str, str] | None = None,
 ) -> ResultGrid:
     """Tune `trainable` and return a `ResultGrid`.
 
@@ -197,6 +200,7 @@ def run(
         callbacks: `tune.Callback` objects, called in this process.
         verbose: 0 for silence, 1 for a progress table.
         executor: `"ray"`, or `"inline"` for this very process, one trial at a time (for a debugger).
+        run_file: of `raytune-gp run`: the `path` and `sha256` of what these settings were read from.
 
     Raises:
         SpecError, SpaceError, TrainableError: for what cannot be, before anything starts.
@@ -246,6 +250,7 @@ def run(
         trainable=trainable_name(trainable),
         space=space.describe(),
         fingerprints=fingerprints(trainable, space),
+        run_file=dict(run_file or {}),
     )
     guesses = make_guesses(points_to_evaluate, space)
     return Launch(
@@ -262,36 +267,11 @@ def run(
     ).go()
 
 
-@dataclass
-class TuneConfig:
-    """How to search: the settings of `tune.run` of the same names."""
-
-    metric: str | None = None
-    mode: str | None = None
-    num_samples: int | None = None
-    max_concurrent_trials: int | None = None
-    search_alg: Any = None
-    scheduler: Any = None
-    points_to_evaluate: Sequence[Config] | None = None
-    time_budget_s: float | datetime.timedelta | None = None
-    seed: int = 0
-
-
-@dataclass
-class RunConfig:
-    """How to run: the settings of `tune.run` of the same names."""
-
-    name: str | None = None
-    storage_path: str | Path | None = None
-    stop: Any = None
-    callbacks: Sequence[Callback] | None = None
-    failure_config: FailureConfig = field(default_factory=FailureConfig)
-    checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
-    verbose: int = 1
-
-
 class Tuner:
-    """Ray's object form of `tune.run`: `Tuner(train, param_space=…, tune_config=…, run_config=…).fit()`."""
+    """Ray's object form of `tune.run`: `Tuner(train, param_space=…, tune_config=…, run_config=…).fit()`.
+
+    Further `settings` are those of `tune.run`, such as `executor`, `journal` or `resources_per_trial`.
+    """
 
     def __init__(
         self,
@@ -300,12 +280,13 @@ class Tuner:
         param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,
         run_config: RunConfig | None = None,
+        **settings: Any,
     ):
         self._trainable = trainable
         self._space = param_space or {}
         self._tune = tune_config or TuneConfig()
         self._run = run_config or RunConfig()
-        self._resume = False
+        self._settings = settings
 
     def fit(self) -> ResultGrid:
         """Run to the end and return the results."""
@@ -322,7 +303,7 @@ class Tuner:
             fail_fast=failure.fail_fast,
             checkpoint_config=self._run.checkpoint_config,
             verbose=self._run.verbose,
-            resume=self._resume,
+            **self._settings,
         )
 
     @classmethod
@@ -334,10 +315,13 @@ class Tuner:
         param_space: Mapping[str, Any],
         tune_config: TuneConfig,
         run_config: RunConfig | None = None,
+        **settings: Any,
     ) -> Tuner:
         """A tuner that goes on with the run called `name`, with the same space and settings."""
-        run_config = run_config or RunConfig()
-        run_config.name = name
-        tuner = cls(trainable, param_space=param_space, tune_config=tune_config, run_config=run_config)
-        tuner._resume = True
-        return tuner
+        return cls(
+            trainable,
+            param_space=param_space,
+            tune_config=tune_config,
+            run_config=replace(run_config or RunConfig(), name=name),
+            **{**settings, "resume": True},
+        )

@@ -40,7 +40,8 @@ def methods(trials: pd.DataFrame, mode: str) -> pd.DataFrame:
 def predicted(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials whose value the searcher predicted: `number`, `mean`, `deviation`, `value`.
 
-    A provenance's `predicted_mean` and `predicted_deviation` are of the first metric, in its own unit and direction.
+    A provenance's `predicted_mean` and `predicted_deviation` are of the first metric, in its own unit and
+    direction.
     """
     columns = ["provenance/predicted_mean", "provenance/predicted_deviation", "objective"]
     if any(c not in trials for c in columns):

@@ -7,6 +7,7 @@ of its own. Ray restarts the actor when it dies: its constructor takes the run o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import traceback
@@ -18,14 +19,19 @@ from typing import Any
 from raytune_gp.errors import StaleTermError
 from raytune_gp.events import Event
 from raytune_gp.execution.loop import Loop
+from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.ray_executor import RayExecutor
-from raytune_gp.execution.worker import Payload, WorkerSettings
+from raytune_gp.execution.worker import WorkerSettings
 from raytune_gp.experiment import Experiment
 from raytune_gp.messages import StopRun
 from raytune_gp.searchers.asking import Asker
+from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
 
 __all__ = ["Coordinator", "Parts", "Progress", "RunPlan"]
+
+GATHER_S = 0.1
+"""So long the events of a poll are gathered."""
 
 MAX_EVENTS_KEPT = 20_000
 """Events kept in memory for readers; older ones are read from the journal."""
@@ -81,7 +87,7 @@ class Coordinator:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._plan = plan
         self._journal = SQLJournal(plan.journal)
-        parts: Parts = plan.parts.load()
+        parts: Parts = plan.parts.load(Storage(plan.worker.storage_path, plan.run))
         self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
         self._run = Loop(
             plan.run, parts.make_experiment, self._journal, self._executor, on_commit=self._committed
@@ -91,7 +97,8 @@ class Coordinator:
         self._over = False
         self._error: str | None = None
         self._lock = threading.Lock()
-        self._news: set[asyncio.Event] = set()
+        self._news = asyncio.Event()
+        self._end = asyncio.Event()
         self._async: asyncio.AbstractEventLoop | None = None
         threading.Thread(target=self._main, name="raytune-loop", daemon=True).start()
 
@@ -104,17 +111,14 @@ class Coordinator:
         self._executor.put(StopRun(reason))
 
     async def poll(self, after_index: int, timeout_s: float) -> Progress:
-        """The events behind `after_index`; waits up to `timeout_s` seconds where there are none yet."""
+        """The events behind `after_index`; waits up to `timeout_s` seconds where there are none yet.
+
+        Events are gathered for a moment before the answer, unless the run is over.
+        """
         self._async = asyncio.get_running_loop()
-        news = asyncio.Event()
-        self._news.add(news)
-        try:
-            if self._index <= after_index and not self._over:
-                await asyncio.wait_for(news.wait(), timeout_s)
-        except TimeoutError:
-            pass
-        finally:
-            self._news.discard(news)
+        if self._index <= after_index:
+            await self._wait(self._news, timeout_s)
+        await self._wait(self._end, GATHER_S)
         with self._lock:
             over, error, index, kept = self._over, self._error, self._index, list(self._events)
         if index <= after_index:
@@ -124,6 +128,12 @@ class Coordinator:
             return Progress(after_index + 1, kept[-missing:], over, error)
         events = await asyncio.to_thread(self._read, after_index)
         return Progress(after_index + 1, events, over and after_index + len(events) >= index, error)
+
+    async def _wait(self, event: asyncio.Event, timeout_s: float) -> None:
+        event.clear()
+        if not self._over:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), timeout_s)
 
     def _read(self, after_index: int) -> list[Event]:
         return [event for _, event in self._journal.read(self._plan.run, after_index)]
@@ -151,5 +161,6 @@ class Coordinator:
             self._async.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
-        for news in self._news:
-            news.set()
+        self._news.set()
+        if self._over:
+            self._end.set()

@@ -50,6 +50,7 @@ class RayExecutor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._up: set[str] = set()
         self._attempts: dict[str, tuple[str, int]] = {}
+        self._opened = asyncio.Event()
         self._killed: dict[str, str] = {}
         self._to_acknowledge: dict[str, int] = {}
         self._waiting: dict[str, list[tuple[str, tuple[Any, ...]]]] = {}
@@ -67,6 +68,8 @@ class RayExecutor:
 
     def next(self, deadline: float | None) -> list[msg.Input]:
         """Wait for inputs until `deadline`; at most 500 at a time."""
+        if not self._opened.is_set():
+            self._later(self._opened.set)
         timeout = None if deadline is None else max(0.0, deadline - time.time())
         try:
             inputs = [self._inputs.get(timeout=timeout)]
@@ -159,8 +162,11 @@ class RayExecutor:
     def _release(self, worker: str) -> None:
         if worker in self._handles:
             self._kill(worker, "it was released")
-        else:
-            self._lost(worker, "it was released")
+            return
+        task = self._tasks.get(worker)
+        if task is not None:
+            task.cancel()
+        self._lost(worker, "it was released")
 
     def _kill(self, worker: str, reason: str) -> None:
         """End a worker; its stream then ends with its death, which is told as an input."""
@@ -169,6 +175,7 @@ class RayExecutor:
 
     def _lost(self, worker: str, reason: str) -> None:
         self._handles.pop(worker, None)
+        self._tasks.pop(worker, None)
         self._attempts.pop(worker, None)
         self._waiting.pop(worker, None)
         self._up.discard(worker)
@@ -229,11 +236,15 @@ class RayExecutor:
                 await asyncio.sleep(RETRY_S)
 
     async def _watch_capacity(self) -> None:
-        """Tell how many workers the cluster can hold, whenever none is on its way."""
+        """Tell how many workers the cluster can hold, whenever none is on its way.
+
+        The first time is after the loop has taken the run over, and called for connections to its workers.
+        """
+        await self._opened.wait()
         while True:
-            if len(self._handles) == len(self._up):
+            if len(self._tasks) == len(self._up):
                 free = await asyncio.to_thread(slots_free, self._settings.resources)
-                if len(self._handles) == len(self._up):
+                if len(self._tasks) == len(self._up):
                     self._inputs.put(msg.SlotsOffered(max(1, len(self._up) + free)))
             await asyncio.sleep(CAPACITY_S)
 

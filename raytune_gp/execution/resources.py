@@ -11,7 +11,7 @@ from raytune_gp.errors import SpecError
 __all__ = ["actor_options", "check_resources", "fits", "slots_free", "why_it_never_fits"]
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
-_OTHER = ("accelerator_type", "custom_resources", "resources")
+_NESTED = ("custom_resources", "resources")
 
 
 def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,25 +23,32 @@ def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain: dict[str, Any] = {"cpu": 1}
     for name, amount in resources.items():
-        if name in ("custom_resources", "resources"):
+        if name in _NESTED:
+            _require(isinstance(amount, Mapping), name, amount, "a dictionary of names and amounts")
             plain.update(amount)
-        elif name == "accelerator_type":
-            plain[name] = amount
         else:
             plain[name.lower() if name.lower() in _NAMES else name] = amount
     for name, amount in plain.items():
         if name == "accelerator_type":
-            continue
-        if not isinstance(amount, int | float) or not math.isfinite(amount) or amount < 0:
-            raise SpecError(
-                f"resources_per_trial asks for {name} = {amount!r}; it must be a number of at least 0"
-            )
-        if amount > 1 and amount != int(amount):
-            raise SpecError(
-                f"resources_per_trial asks for {name} = {amount!r}; above 1 it must be a whole number, as a "
-                f"trial cannot hold a part of a second one"
-            )
+            _require(isinstance(amount, str), name, amount, 'a name such as "A100"')
+        else:
+            _check_amount(name, amount)
     return plain
+
+
+def _check_amount(name: str, amount: Any) -> None:
+    number = isinstance(amount, int | float) and not isinstance(amount, bool)
+    _require(number and math.isfinite(amount) and amount >= 0, name, amount, "a number of at least 0")
+    if amount > 1 and amount != int(amount):
+        raise SpecError(
+            f"resources_per_trial asks for {name} = {amount!r}; above 1 it must be a whole number, as a "
+            f"trial cannot hold a part of a second one"
+        )
+
+
+def _require(ok: bool, name: str, value: Any, expected: str) -> None:
+    if not ok:
+        raise SpecError(f"resources_per_trial asks for {name} = {value!r}; it must be {expected}")
 
 
 def actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import asyncio
 import concurrent.futures.thread
 import contextlib
 import functools
-import hashlib
 import os
 import threading
 import time
@@ -21,18 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import psutil
 import ray
 
 from raytune_gp.execution.outbox import Outbox
+from raytune_gp.execution.payload import Payload
 from raytune_gp.messages import Interrupt, Item, Start
 from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
 
-__all__ = ["NAMESPACE", "Payload", "Worker", "WorkerSettings"]
+__all__ = ["NAMESPACE", "Worker", "WorkerSettings"]
 
 NAMESPACE = "raytune_gp"
 
@@ -40,44 +39,14 @@ PING_S = 1.0
 QUIET_S = 0.1
 """So long a stream waits for news before it looks by itself; that a trial started is no news."""
 
+GATHER_S = 0.03
+"""Reports that come faster than this are sent together; the end of a trial is sent at once."""
+
 ORPHAN_S = 600.0
 """So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
 
 FAREWELL_S = 10.0
 """So long a worker looks for a new coordinator once the old one is known to be dead."""
-
-
-@dataclass(frozen=True)
-class Payload:
-    """The pickled trainable and space: by value, or in a file that is read only if its digest agrees."""
-
-    sha256: str
-    data: bytes | None = None
-    path: str | None = None
-
-    @classmethod
-    def of(cls, content: Any, directory: Path, limit: int = 20_000) -> Payload:
-        """Pickle `content`; above `limit` bytes it goes to a file in `directory`.
-
-        Arguments of an actor above about 100 kB live in its creator's memory, and would be lost with it.
-        """
-        data = cloudpickle.dumps(content)
-        digest = hashlib.sha256(data).hexdigest()
-        if len(data) <= limit:
-            return cls(digest, data)
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"payload_{digest[:16]}.pkl"
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_bytes(data)
-        partial.rename(path)
-        return cls(digest, None, str(path))
-
-    def load(self) -> Any:
-        """The content. Raises ValueError where the file is not the one that was written."""
-        data = self.data if self.data is not None else Path(str(self.path)).read_bytes()
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ValueError(f"{self.path} was changed since this run began, and is not loaded")
-        return cloudpickle.loads(data)
 
 
 @dataclass(frozen=True)
@@ -106,6 +75,7 @@ class Worker:
         self._outbox = Outbox(worker_id)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
+        self._listening = False
         self._term = 0
         self._current: tuple[str, int] | None = None
         self._seen: set[tuple[str, int]] = set()
@@ -132,16 +102,19 @@ class Worker:
 
     async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
         """Batches of items behind `after_seq`, as they come; a coordinator of a higher term ends it."""
-        cursor = after_seq
+        cursor, sent = after_seq, 0.0
         while term >= self._term:
             self._news.clear()
+            self._listening = True
             items = self._outbox.read(cursor)
-            if items:
-                cursor = items[-1].seq
+            since = time.monotonic() - sent
+            if items and (since >= GATHER_S or items[-1].kind == "ended"):
+                self._listening = False
+                cursor, sent = items[-1].seq, time.monotonic()
                 yield items
                 continue
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), timeout=QUIET_S)
+                await asyncio.wait_for(self._news.wait(), GATHER_S - since if items else QUIET_S)
 
     async def acknowledge(self, seq: int, term: int) -> None:
         """Items up to `seq` are in the journal."""
@@ -176,8 +149,10 @@ class Worker:
     # --- an attempt ---
 
     def _emit(self, command: Start, kind: str, body: Mapping[str, Any]) -> None:
+        """Add to the outbox, and wake the stream: for the first report it waits for, and for an end."""
         self._outbox.append(command.trial, command.attempt, kind, time.time(), body)
-        if self._loop is not None and kind != "started":
+        if self._loop is not None and kind != "started" and (self._listening or kind == "ended"):
+            self._listening = False
             self._loop.call_soon_threadsafe(self._news.set)
 
     def _attempt(self, command: Start, session: Session) -> None:
@@ -207,7 +182,7 @@ class Worker:
     def _load(self) -> tuple[Any, SearchSpace]:
         """The trainable and the search space, unpickled at the first attempt."""
         if self._loaded is None:
-            trainable, space = self._settings.trainable.load()
+            trainable, space = self._settings.trainable.load(self._storage)
             if self._settings.parameters:
                 objects = {name: ray.get(ref) for name, ref in self._settings.parameters.items()}
                 trainable = trainable.given(objects)
@@ -226,8 +201,7 @@ class Worker:
         if _has_children():
             children = psutil.Process().children(recursive=True)
             return f"{len(children)} processes ({_names(children)})"
-        known = {*threads, *concurrent.futures.thread._threads_queues}
-        stray = [t for t in threading.enumerate() if t not in known and not t.daemon]
+        stray = [t for t in threading.enumerate() if t not in threads and not t.daemon and not _pooled(t)]
         if stray:
             return f"{len(stray)} threads ({', '.join(t.name for t in stray[:5])})"
         return None
@@ -264,6 +238,11 @@ class Worker:
             with contextlib.suppress(psutil.Error):
                 child.kill()
         os._exit(0)
+
+
+def _pooled(thread: threading.Thread) -> bool:
+    """Whether the thread is one of a `concurrent.futures` pool."""
+    return getattr(thread, "_target", None) is concurrent.futures.thread._worker
 
 
 def _has_children() -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from raytune_gp.errors import SpecError
 from raytune_gp.events import AttemptAssigned, Event, Reported
@@ -39,50 +40,84 @@ class MedianStoppingRule:
         self._metric = metric
         self._grace = grace_period
         self._min_samples = min_samples_required
-        self._finite: dict[str, list[int]] = {}
-        self._means: dict[str, list[float]] = {}
-        """For each trial, up to its n-th report: how many values were finite, and their average or NaN."""
+        self._curves: dict[str, list[_Point]] = {}
+        self._at_step: list[list[float]] = []
+        """For each number of reports, the averages of all trials that made so many, in ascending order."""
 
     def apply(self, event: Event, trials: Mapping[str, Trial]) -> None:
         """Extend the running average of the trial that reported; a superseded tail is forgotten."""
-        if isinstance(event, AttemptAssigned) and event.trial in self._finite:
-            keep = len(trials[event.trial].history)
-            del self._finite[event.trial][keep:], self._means[event.trial][keep:]
+        if isinstance(event, AttemptAssigned) and event.trial in self._curves:
+            self._forget(self._curves[event.trial], len(trials[event.trial].history))
         if not isinstance(event, Reported):
             return
-        finite, means = self._finite.setdefault(event.trial, []), self._means.setdefault(event.trial, [])
-        count, mean = (finite[-1], means[-1]) if means else (0, math.nan)
+        curve = self._curves.setdefault(event.trial, [])
         value = trials[event.trial].history.row(-1).get(self._metric.name, math.nan)
-        if math.isfinite(value):
-            count += 1
-            mean = value if count == 1 else mean + (value - mean) / count
-        finite.append(count)
-        means.append(mean)
+        point = (curve[-1] if curve else _NOTHING).then(value, self._metric)
+        curve.append(point)
+        while len(self._at_step) < len(curve):
+            self._at_step.append([])
+        if point.finite:
+            bisect.insort(self._at_step[len(curve) - 1], point.mean)
+
+    def _forget(self, curve: list[_Point], keep: int) -> None:
+        for step in range(keep, len(curve)):
+            if curve[step].finite:
+                column = self._at_step[step]
+                del column[bisect.bisect_left(column, curve[step].mean)]
+        del curve[keep:]
 
     def on_result(self, trial: Trial) -> Decision:
         """Stop `trial` where its best value is worse than the median average of the others."""
         step = len(trial.history)
         if step <= self._grace:
             return Continue()
-        others = [
-            means[step - 1]
-            for other, means in self._means.items()
-            if other != trial.id and len(means) >= step and not math.isnan(means[step - 1])
-        ]
-        if len(others) < self._min_samples:
+        own, column = self._curves[trial.id][step - 1], self._at_step[step - 1]
+        count = len(column) - bool(own.finite)
+        if count < self._min_samples:
             return Continue()
-        values = [v for v in trial.history.values(self._metric.name) if math.isfinite(v)]
-        median = statistics.median(others)
-        if not values:
+        if not own.finite:
             return Stop(f"no finite {self._metric.name} after {step} reports")
-        best = max(values) if self._metric.mode == "max" else min(values)
-        if self._metric.better(median, best):
+        median = _median_without(column, own.mean)
+        if self._metric.better(median, own.best):
             return Stop(
-                f"its best {self._metric.name} of {best:.6g} after {step} reports is worse than "
-                f"{median:.6g}, the median of {len(others)} trials"
+                f"its best {self._metric.name} of {own.best:.6g} after {step} reports is worse than "
+                f"{median:.6g}, the median of {count} trials"
             )
         return Continue()
 
     def next_to_resume(self) -> str | None:
         """No trial is ever paused."""
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A trial after some report: how many values were finite, their average, and the best of them."""
+
+    finite: int
+    mean: float
+    best: float
+
+    def then(self, value: float, metric: Metric) -> _Point:
+        """The point after one more report of `value`."""
+        if not math.isfinite(value):
+            return self
+        if not self.finite:
+            return _Point(1, value, value)
+        mean = self.mean + (value - self.mean) / (self.finite + 1)
+        return _Point(self.finite + 1, mean, value if metric.better(value, self.best) else self.best)
+
+
+_NOTHING = _Point(0, math.nan, math.nan)
+
+
+def _median_without(ordered: Sequence[float], own: float) -> float:
+    """The median of ascending values with one that equals `own` left out."""
+    left_out = bisect.bisect_left(ordered, own)
+    count = len(ordered) - 1
+
+    def at(position: int) -> float:
+        return ordered[position + (position >= left_out)]
+
+    middle = count // 2
+    return at(middle) if count % 2 else (at(middle - 1) + at(middle)) / 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +17,9 @@ MAX_CONFIGS = 1_000_000
 
 
 class GridSearcher:
-    """All configs in order, the first hyperparameter slowest, as Ray orders its grids.
+    """All configs in order, the first hyperparameter slowest.
 
+    Grid axes of the space are part of the grid: what a request says is `fixed` it goes through by itself.
     `points` is how many values, evenly spaced in the encoded scale from bound to bound, stand for a
     continuous hyperparameter; without it a continuous one is a SpaceError.
     """
@@ -45,21 +45,23 @@ class GridSearcher:
                 f"the grid has {total:,} configs, and {MAX_CONFIGS:,} is the limit: use fewer values, or "
                 f'search_alg="sobol"'
             )
-        self._configs = self._distinct(space, axes)
+        self._points = self._distinct(axes)
 
-    def _distinct(self, space: SearchSpace, axes: Sequence[np.ndarray]) -> list[Config]:
-        """The grid's configs, those that differ only where a condition switches them off taken once."""
-        corners = np.array(list(itertools.product(*axes)), dtype=float).reshape(-1, len(axes))
-        configs = {space.key(c): c for c in reversed(self._encoding.decode(corners))}
-        return list(reversed(configs.values()))
+    def _distinct(self, axes: Sequence[np.ndarray]) -> np.ndarray:
+        """The grid's points, n x d; those that differ only where a condition switches them off taken once."""
+        if not axes:
+            return np.empty((1, 0))
+        corners = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        points = self._encoding.snap(corners)
+        return points[np.sort(np.unique(points, axis=0, return_index=True)[1])]
 
     def __len__(self) -> int:
-        return len(self._configs)
+        return len(self._points)
 
     def update(self, completed: Sequence[Observation], pending: Sequence[Config]) -> None:
         """The grid is fixed from the start."""
 
     def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
         """The configs with ordinals from `request.start`; fewer than asked for at the grid's end."""
-        configs = self._configs[request.start : request.start + request.count]
+        configs = self._encoding.decode(self._points[request.start : request.start + request.count])
         return SuggestionBatch([Suggestion(c, {"method": "grid"}) for c in configs])

@@ -22,7 +22,7 @@ from raytune_gp.errors import SpecError
 
 __all__ = ["Checkpoint", "Storage", "checkpoint_name"]
 
-_CHECKPOINT = re.compile(r"checkpoint_(\d+)_(\d+)$")
+_CHECKPOINT = re.compile(r"checkpoint_(\d+)_(\d+)(\.partial)?")
 
 
 def checkpoint_name(attempt: int, step: int) -> str:
@@ -118,6 +118,7 @@ class Storage:
         """Copy a local directory to `relative`. On a local disk it appears all at once, by a rename."""
         target = self.path(relative)
         if not self.is_local:
+            self.filesystem.create_dir(target, recursive=True)
             pafs.copy_files(
                 directory,
                 target,
@@ -141,15 +142,28 @@ class Storage:
             destination_filesystem=self.filesystem,
         )
 
+    def write_bytes(self, relative: str, data: bytes) -> None:
+        """Write a file whole: it is complete before it has its name, where the file system can rename."""
+        partial = f"{self.path(relative)}.partial" if self.is_local else self.path(relative)
+        with self.filesystem.open_output_stream(partial) as stream:
+            stream.write(data)
+        if self.is_local:
+            Path(partial).rename(self.path(relative))
+
+    def read_bytes(self, relative: str) -> bytes:
+        """What a file holds. Raises FileNotFoundError."""
+        with self.filesystem.open_input_stream(self.path(relative)) as stream:
+            return stream.read()
+
     def read_text(self, relative: str) -> str:
         """The text of a file, what is not UTF-8 replaced. Raises FileNotFoundError."""
-        with self.filesystem.open_input_stream(self.path(relative)) as stream:
-            return stream.read().decode("utf-8", "replace")
+        return self.read_bytes(relative).decode("utf-8", "replace")
 
     def retain(self, trial: str, keep: Sequence[str]) -> None:
         """Of the checkpoints in the directory `trial` delete those that are older than the newest in `keep`.
 
-        Those in `keep` stay, and so do newer ones: their message has not been heard yet.
+        Those in `keep` stay, and so do newer ones: their message has not been heard yet. Half of an upload
+        that was cut short goes when it is older.
         """
         kept = {PurePosixPath(path).name for path in keep}
         newest = max((_made(name) for name in kept), default=None)
