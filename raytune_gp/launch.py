@@ -22,7 +22,13 @@ from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.trainable.parameters import WithParameters
 
-__all__ = ["Launch", "load_state"]
+__all__ = ["Launch"]
+
+_LASTING = ("metrics", "scope", "seed", "storage_path")
+"""Settings that a run keeps for life: its results would not fit together otherwise."""
+
+_OWN = ("name", "run_id", "space", "fingerprints", "trainable")
+"""Entries of a spec that say which run it is; the rest may change when a run is resumed."""
 
 
 @dataclass
@@ -69,23 +75,31 @@ class Launch:
         if self.resume and (self.resume != "auto" or journal.exists(self.spec.name)):
             return self._reenter(journal)
         journal.create_run(self.spec.name, RunCreated(time.time(), self.spec.to_json()))
-        return load_state(journal, self.spec.name)
+        return RunState.of(event for _, event in journal.read(self.spec.name))
 
     def _reenter(self, journal: SQLJournal) -> RunState:
-        state = load_state(journal, self.spec.name)
+        state = RunState.of(event for _, event in journal.read(self.spec.name))
         changes = self._changes(state)
         self.spec = state.spec.changed(changes)
         if state.status is RunStatus.COMPLETED and not changes:
             return state
         event = RunResumed(max(time.time(), state.now), changes)
         term = journal.raise_term(self.spec.name)
-        journal.append(self.spec.name, term, state.index + 1, [event])
+        stale = journal.open_requests(self.spec.name)
+        journal.append(self.spec.name, term, state.index + 1, [event], stale)
         state.apply(event)
         return state
 
     def _changes(self, state: RunState) -> dict[str, Any]:
         """What this call asks for beyond the run in the journal; tells what else has changed."""
         old = state.spec
+        for name in _LASTING:
+            was, now = getattr(old, name), getattr(self.spec, name)
+            if was != now:
+                raise SpecError(
+                    f"{name} is {now!r}, and run {old.name!r} was started with {was!r}: resume it with that, "
+                    f"or start a new run under another name"
+                )
         if self.spec.fingerprints.get("space") != old.fingerprints.get("space"):
             raise SpecError(
                 f"the search space differs from the one that run {old.name!r} was started with: resume it "
@@ -100,12 +114,10 @@ class Launch:
                 stacklevel=5,
             )
             changes["fingerprints"] = dict(self.spec.fingerprints)
-        for name in ("num_samples", "time_budget_s", "max_concurrent_trials", "max_failures", "resources"):
-            value = getattr(self.spec, name)
-            if value != getattr(old, name):
-                changes[name] = value
-        if self.spec.run_file and self.spec.run_file != old.run_file:
-            changes["run_file"] = dict(self.spec.run_file)
+        now, was = self.spec.to_json(), old.to_json()
+        for name in now.keys() - {*_LASTING, *_OWN}:
+            if now[name] != was[name]:
+                changes[name] = now[name]
         created = len(state.trials)
         if 0 <= self.spec.num_samples < created:
             raise SpecError(
@@ -204,12 +216,3 @@ class Launch:
                 f"{results.errors[0]}"
             )
         return results
-
-
-def load_state(journal: SQLJournal, run: str) -> RunState:
-    """The state of `run`, replayed from its journal. Raises RunNotFoundError."""
-    state = RunState()
-    for _, event in journal.read(run):
-        state.apply(event)
-    state.due.clear()
-    return state

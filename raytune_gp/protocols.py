@@ -72,7 +72,10 @@ class Searcher(Protocol):
         """Take a full, immutable snapshot: every finished observation, every config without a value."""
 
     def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
-        """Propose `request.count` configs that are neither finished nor pending, where there are such."""
+        """Propose `request.count` configs.
+
+        A searcher that uses results proposes none that is finished or pending, where there are others.
+        """
 
 
 class Advisor(Protocol):

@@ -8,7 +8,7 @@ for each key, replaced or withdrawn as events come.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -116,6 +116,15 @@ class RunState:
     exhausted: bool = False
     borrowed: set[str] = field(default_factory=set)
     due: dict[Hashable, msg.Command] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, events: Iterable[ev.Event]) -> RunState:
+        """The state that `events` add up to, for a reader: what is due in the world is not its affair."""
+        state = cls()
+        for event in events:
+            state.apply(event)
+        state.due.clear()
+        return state
 
     def apply(self, event: ev.Event) -> None:
         """Make `event` part of the state."""

@@ -228,11 +228,12 @@ def run(
     from raytune_gp.launch import Launch
     from raytune_gp.storage.journal import default_journal_url
 
+    guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(
         name=check_name(name) if name is not None else default_name(trainable),
         metrics=(target,),
         run_id=uuid.uuid4().hex[:12],
-        num_samples=total_trials(num_samples, space, searcher),
+        num_samples=total_trials(num_samples, space, searcher, len(guesses)),
         scope=scope,
         seed=seed,
         max_concurrent_trials=max_concurrent_trials,
@@ -252,7 +253,6 @@ def run(
         fingerprints=fingerprints(trainable, space),
         run_file=dict(run_file or {}),
     )
-    guesses = make_guesses(points_to_evaluate, space)
     return Launch(
         spec=spec,
         trainable=trainable,

@@ -82,6 +82,8 @@ class Worker:
         self._interrupts: dict[tuple[str, int], str] = {}
         self._session: Session | None = None
         self._loaded: tuple[Any, SearchSpace] | None = None
+        # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
+        os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         self._environment = dict(os.environ)
         self._directory = os.getcwd()
         threading.Thread(target=self._watch, name="raytune-watchdog", daemon=True).start()

@@ -10,15 +10,22 @@ from raytune_gp.protocols import Searcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Metric
 
-__all__ = ["SEARCHERS", "make_searcher"]
+__all__ = ["SEARCHERS", "check_seed", "make_searcher"]
 
 SEARCHERS = ("gp", "random", "sobol", "grid")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise SpecError unless `seed` can seed a run."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise SpecError(f"seed is {seed!r}; it must be a whole number of at least 0")
 
 
 def make_searcher(
     name: str, space: SearchSpace, metric: Metric, *, seed: int, options: Mapping[str, Any] | None = None
 ) -> Searcher:
     """The searcher called `name`, one of `SEARCHERS`. Raises SpecError for an unknown name or option."""
+    check_seed(seed)
     more = dict(options or {})
     try:
         match name.lower():

@@ -26,7 +26,12 @@ _RESOLVE = 1
 
 
 class Asker:
-    """Asks `searcher` for suggestions in `space`, the user's `guesses` (`points_to_evaluate`) first."""
+    """Asks `searcher` for suggestions in `space`, the user's `guesses` (`points_to_evaluate`) first.
+
+    The guesses are suggestions of the run like others: each takes its turn of the grid, unless it says
+    itself which cell it is of. A searcher of a known length begins behind them, so that none of its configs
+    is left out.
+    """
 
     def __init__(self, searcher: Searcher, space: SearchSpace, *, seed: int, guesses: Sequence[Config] = ()):
         self.searcher = searcher
@@ -34,7 +39,8 @@ class Asker:
         self._seed = seed
         self._guesses = guesses
         self._cells = space.grid_cells()
-        self._converted: dict[str, Observation] = {}
+        self._behind = len(guesses) if hasattr(searcher, "__len__") else 0
+        self._converted: dict[str, tuple[Observation, Observation]] = {}
 
     def ask(self, command: Suggest) -> Input:
         """The answer to `command`; never raises."""
@@ -47,8 +53,8 @@ class Asker:
         began = time.perf_counter()
         guesses = self._guesses[command.start : command.start + command.count]
         suggestions = [
-            Suggestion(self.space.complete(g, self._rng(command.start + i)), {"method": "guess"})
-            for i, g in enumerate(guesses)
+            Suggestion(self._completed(guess, command.start + i), {"method": "guess"})
+            for i, guess in enumerate(guesses)
         ]
         wanted = command.count - len(suggestions)
         memory = command.memory
@@ -64,6 +70,20 @@ class Asker:
             answers.append({"config": self.space.to_json(config), "provenance": provenance})
         return Suggested(command.request, answers, memory, exhausted=len(suggestions) < command.count)
 
+    def _completed(self, guess: Config, ordinal: int) -> Config:
+        """The guess with what it lacks: grid axes of the next cell that agrees, the rest by chance."""
+        flat = self.space.flat(guess)
+        turn = ordinal % len(self._cells)
+        cells = (cell for cell in (*self._cells[turn:], *self._cells[:turn]) if self._agree(cell, flat))
+        return self.space.complete(self.space.nested({**next(cells, {}), **flat}), self._rng(ordinal))
+
+    def _agree(self, cell: Config, flat: Config) -> bool:
+        return all(
+            name in cell and axis.to_unit(cell[name]) == axis.to_unit(flat[name])
+            for name, axis in self.space.grid_axes.items()
+            if name in flat
+        )
+
     def _batch(self, command: Suggest, start: int, count: int, before: Sequence[Suggestion]) -> Any:
         if self.searcher.uses_results:
             pending = [self.space.from_json(c) for c in command.pending] + [s.config for s in before]
@@ -71,16 +91,16 @@ class Asker:
         fixed = None
         if len(self._cells) > 1 or self._cells[0]:
             fixed = [self._cells[(start + i) % len(self._cells)] for i in range(count)]
-        return self.searcher.suggest(SuggestionRequest(command.request, count, start, command.memory, fixed))
+        request = SuggestionRequest(command.request, count, start - self._behind, command.memory, fixed)
+        return self.searcher.suggest(request)
 
     def _restored(self, observation: Observation) -> Observation:
         """The observation with its config as the searcher knows it; each trial's is converted once."""
-        restored = self._converted.get(observation.trial_id)
-        if restored is None:
-            config = self.space.from_json(observation.config)
-            restored = replace(observation, config=config)
-            self._converted[observation.trial_id] = restored
-        return restored
+        known = self._converted.get(observation.trial_id)
+        if known is None or known[0] is not observation:
+            known = observation, replace(observation, config=self.space.from_json(observation.config))
+            self._converted[observation.trial_id] = known
+        return known[1]
 
     def _rng(self, ordinal: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, _RESOLVE, ordinal])

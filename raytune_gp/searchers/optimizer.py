@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from raytune_gp.errors import SpaceError, SpecError
 from raytune_gp.messages import Suggest, Suggested
 from raytune_gp.protocols import Searcher
-from raytune_gp.searchers import make_searcher
+from raytune_gp.searchers import check_seed, make_searcher
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Config, Metric, Observation, Suggestion
@@ -43,6 +44,7 @@ class Optimizer:
     ):
         if mode not in ("max", "min"):
             raise SpecError(f'mode is {mode!r}; it must be "max" or "min"')
+        check_seed(seed)
         self.space = space if isinstance(space, SearchSpace) else SearchSpace(space)
         self._metric = Metric("value", mode)
         if isinstance(search_alg, str):
@@ -61,6 +63,8 @@ class Optimizer:
 
         Each has a `config`, and a `provenance` that says how it was found.
         """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise SpecError(f"count is {count!r}; it must be a whole number of at least 1")
         with self._lock:
             command = Suggest(
                 self._asks, count, self._asked, tuple(self._completed), tuple(self._pending), self._memory
@@ -83,8 +87,8 @@ class Optimizer:
         """
         if isinstance(config, Suggestion):
             config = config.config
-        self.space.validate(config)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        self._check(config)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise SpaceError(f"value is {value!r}; it must be a number, or None for a failed config")
         finite = value is not None and math.isfinite(value)
         form = self.space.to_json(config)
@@ -96,6 +100,14 @@ class Optimizer:
             values = (float(value),) if value is not None and finite else None
             trial = str(len(self._completed))
             self._completed.append(Observation(form, values, trial, None if finite else "failed"))
+
+    def _check(self, config: Config) -> None:
+        """Raise SpaceError unless `config` is one of the space's, with all that it must have."""
+        self.space.validate(config)
+        flat = self.space.flat(config)
+        missing = [n for n in self.space.dimensions if n not in flat and self.space.is_active(n, flat)]
+        if missing:
+            raise SpaceError(f"the config {config!r} lacks {', '.join(map(repr, missing))}: tell all of it")
 
     def _key(self, form: Config) -> Hashable:
         return self.space.key(self.space.from_json(form))

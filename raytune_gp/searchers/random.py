@@ -12,6 +12,8 @@ from raytune_gp.trial import Config, Observation, Suggestion
 
 __all__ = ["RandomSearcher"]
 
+_STREAM = 0  # keeps these random numbers apart from others of the same seed
+
 
 class RandomSearcher:
     """Independent draws: suggestion k depends on the seed and on k alone, whatever the workers do."""
@@ -29,7 +31,7 @@ class RandomSearcher:
         """`request.count` draws, the first with ordinal `request.start`."""
         suggestions = []
         for position in range(request.count):
-            rng = np.random.default_rng([self._seed, request.start + position])
+            rng = np.random.default_rng([self._seed, _STREAM, request.start + position])
             fixed = request.fixed[position] if request.fixed is not None else {}
             config = self._space.complete(self._space.nested(fixed), rng)
             suggestions.append(Suggestion(config, {"method": "random"}))

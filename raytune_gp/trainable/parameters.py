@@ -60,24 +60,23 @@ class PlacementGroupFactory:
 
 
 def with_resources(trainable: Callable[..., Any], resources: Any) -> Callable[..., Any]:
-    """`trainable` with the resources that each of its trials reserves."""
+    """`trainable` with the resources that each of its trials reserves; goes with `with_parameters`."""
+    if isinstance(trainable, WithParameters):
+        return WithParameters(with_resources(trainable.function, resources), trainable.parameters)
 
     @functools.wraps(trainable)
-    def wrapped(config: Config) -> Any:
-        return trainable(config)
+    def wrapped(config: Config, **parameters: Any) -> Any:
+        return trainable(config, **parameters)
 
     wrapped._raytune_resources = resources  # type: ignore[attr-defined]
-    if isinstance(trainable, WithParameters):
-        raise SpecError(
-            "call with_resources first and with_parameters on its result, or say resources_per_trial"
-        )
     return wrapped
 
 
 def resources_of(trainable: Any, resources: Any) -> Mapping[str, Any]:
     """What a trial reserves: `resources` if given, else the trainable's own, else one CPU."""
     if resources is None:
-        resources = getattr(trainable, "_raytune_resources", None) or {"cpu": 1}
+        function = trainable.function if isinstance(trainable, WithParameters) else trainable
+        resources = getattr(function, "_raytune_resources", None) or {"cpu": 1}
     if isinstance(resources, PlacementGroupFactory) or hasattr(resources, "bundles"):
         resources = PlacementGroupFactory(list(resources.bundles)).bundles[0]
     if not isinstance(resources, Mapping):

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,10 @@ class Outcome:
 
 
 def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outcome:
-    """Call `trainable(config)` under `session`. A dictionary that it returns is its last report."""
+    """Call `trainable(config)` under `session`. A dictionary that it returns is its last report.
+
+    Ctrl-C, which Python raises in the main thread alone, is the user's and passes through.
+    """
     activate(session)
     try:
         result = trainable(config)
@@ -42,7 +46,9 @@ def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outco
     except SystemExit as error:
         ok = error.code in (None, 0)
         outcome = Outcome("completed") if ok else Outcome("failed", f"the trainable exited with {error.code}")
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
         outcome = Outcome("failed", _traceback())
     finally:
         activate(None)

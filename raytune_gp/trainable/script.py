@@ -5,29 +5,20 @@ This is SageMaker's contract for training jobs: `--name value` arguments, and a 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import queue
+import operator
 import re
 import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import psutil
-
 from raytune_gp.errors import SpecError, TrainableError
+from raytune_gp.trainable.program import Program
 from raytune_gp.trainable.session import Session, current_session
 from raytune_gp.trial import Config
 
 __all__ = ["Scraper", "Script"]
-
-POLL_S = 0.1
-TERMINATE_S = 5.0
-"""So long a program may take to end after SIGTERM, before SIGKILL."""
 
 ERROR_LINES = 20
 
@@ -45,18 +36,18 @@ class Scraper:
 
     def feed(self, line: str) -> list[dict[str, float]]:
         """The reports that `line` completes, in order."""
+        matches = [(m.start(), name, m[1]) for name, p in self._patterns.items() for m in p.finditer(line)]
         reports = []
-        for name, pattern in self._patterns.items():
-            for match in pattern.finditer(line):
-                try:
-                    value = float(match.group(1))
-                except ValueError:
-                    continue
-                if name in self._found:
-                    reports.append(self._take())
-                self._found[name] = value
-                if len(self._found) == len(self._patterns):
-                    reports.append(self._take())
+        for _, name, text in sorted(matches, key=operator.itemgetter(0)):
+            try:
+                value = float(text)
+            except (TypeError, ValueError):
+                continue
+            if name in self._found:
+                reports.append(self._take())
+            self._found[name] = value
+            if len(self._found) == len(self._patterns):
+                reports.append(self._take())
         return reports
 
     def finish(self) -> list[dict[str, float]]:
@@ -109,7 +100,7 @@ class Script:
         Scraper(metrics)
         self.command = [str(part) for part in command]
         self.metrics = dict(metrics)
-        self.env = dict(env or {})
+        self.env = {name: str(value) for name, value in (env or {}).items()}
 
     def __repr__(self) -> str:
         return f"Script({' '.join(self.command)})"
@@ -127,59 +118,28 @@ class Script:
     def __call__(self, config: Config) -> None:
         """Run the program to its end, and report what it prints. Raises TrainableError on a bad exit code."""
         session = current_session()
-        command = [sys.executable if self.command[0] == "python" else self.command[0], *self.command[1:]]
+        name, *fixed = self.command
+        command = [sys.executable if name == "python" else name, *fixed, *self.arguments(config)]
+        program = Program(command, self.env)
         try:
-            process = subprocess.Popen(
-                command + self.arguments(config),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.env},
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
-        except OSError as error:
-            raise TrainableError(f"the program {command[0]!r} cannot be started: {error}") from error
-        try:
-            tail = self._follow(process, session)
+            tail = self._follow(program.lines(session.check), session)
         finally:
-            _end_all(process)
-        session.check()
-        if process.returncode != 0:
-            raise TrainableError(_exit_message(process.returncode, tail))
+            code = program.end()
+        if code != 0:
+            raise TrainableError(_exit_message(code, tail))
 
-    def _follow(self, process: subprocess.Popen[bytes], session: Session) -> list[str]:
-        """Report as lines come, until the program ends or the trial is interrupted; the last lines."""
+    def _follow(self, lines: Iterable[str], session: Session) -> Sequence[str]:
+        """Log and report `lines` as they come; returns the last ones."""
         scraper = Scraper(self.metrics)
-        lines: queue.Queue[str | None] = queue.Queue(maxsize=10_000)
-        threading.Thread(target=_pump, args=(process, lines), daemon=True).start()
-        tail: list[str] = []
-        while True:
-            session.check()
-            try:
-                line = lines.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-            if line is None:
-                break
+        tail: deque[str] = deque(maxlen=ERROR_LINES)
+        for line in lines:
             print(line, flush=True)
-            tail = [*tail[1 - ERROR_LINES :], line]
+            tail.append(line)
             for report in scraper.feed(line):
                 session.report(report)
         for report in scraper.finish():
             session.report(report)
-        process.wait()
         return tail
-
-
-def _pump(process: subprocess.Popen[bytes], lines: queue.Queue[str | None]) -> None:
-    """Hand on each line of the program's output; a carriage return ends one too (progress bars)."""
-    assert process.stdout is not None
-    with process.stdout as stream:
-        for raw in stream:
-            for line in raw.decode("utf-8", "replace").rstrip("\r\n").split("\r"):
-                lines.put(line)
-    lines.put(None)
 
 
 def _text(value: Any) -> str:
@@ -188,35 +148,14 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _exit_message(code: int, tail: Sequence[str]) -> str:
-    how = f"exited with code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+def _exit_message(code: int, tail: Iterable[str]) -> str:
+    how = f"exited with code {code}" if code > 0 else f"was ended by {_signal_name(-code)}"
     last = "\n".join(tail)
     return f"the program {how}. Its last lines:\n{last}\nTrainableError: the program {how}"
 
 
-def _end_all(process: subprocess.Popen[bytes]) -> None:
-    """End the program and everything that it has started: SIGTERM, then SIGKILL."""
-    family: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        root = psutil.Process(process.pid)
-        family = [root, *root.children(recursive=True)]
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal_number)
-        for member in family:
-            with contextlib.suppress(psutil.Error):
-                member.send_signal(signal_number)
-        if not psutil.wait_procs(family, timeout=TERMINATE_S)[1]:
-            break
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=TERMINATE_S)
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """In the child: die by SIGKILL when the thread that started it ends, as when its worker is killed."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -10,6 +10,7 @@ import contextlib
 import os
 import queue
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -118,6 +119,7 @@ class Session:
         with self._lock:
             if self._upload_error is not None:
                 raise TrainableError(f"a checkpoint could not be stored: {self._upload_error}")
+            staged = None if checkpoint is None else self._staged(checkpoint)
             now = time.monotonic()
             self._step += 1
             self._total_s += now - self._last
@@ -126,10 +128,9 @@ class Session:
             values.setdefault("time_this_iter_s", now - self._last)
             values.setdefault("time_total_s", self._total_s)
             self._last = now
-            body = {"step": step, "metrics": values, "checkpoint": checkpoint is not None}
-            self._emit("report", body)
-            if checkpoint is not None:
-                self._stage(step, checkpoint)
+            self._emit("report", {"step": step, "metrics": values, "checkpoint": staged is not None})
+            if staged is not None:
+                self._upload(step, staged)
         self.check()
 
     def check(self) -> None:
@@ -157,7 +158,8 @@ class Session:
         if self._upload_error is not None:
             raise TrainableError(f"a checkpoint could not be stored: {self._upload_error}")
 
-    def _stage(self, step: int, checkpoint: Any) -> None:
+    def _staged(self, checkpoint: Any) -> str:
+        """A copy of the checkpoint in a temporary directory: its owner may delete it after the report."""
         if self._storage is None:
             raise TrainableError("this run has no storage for checkpoints: give it a storage_path")
         source = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(os.fspath(checkpoint))
@@ -167,7 +169,14 @@ class Session:
                 f"tune.Checkpoint.from_directory(directory)"
             )
         staged = tempfile.mkdtemp(prefix="raytune_staged_")
-        source.to_directory(staged)
+        try:
+            source.to_directory(staged)
+        except OSError as error:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise TrainableError(f"checkpoint {source} cannot be copied: {error}") from error
+        return staged
+
+    def _upload(self, step: int, staged: str) -> None:
         if self._uploader is None:
             self._uploader = threading.Thread(target=self._upload_all, name="raytune-upload", daemon=True)
             self._uploader.start()
@@ -222,8 +231,12 @@ def _plain_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, An
 
 
 def _plain(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, int):
+        if abs(value) > sys.float_info.max:
+            raise TrainableError(f"the metric {name!r} is an integer beyond 1.8e308: report a float")
+        return int(value)
     if isinstance(value, float):
         return float(value)
     if hasattr(value, "item"):

@@ -54,7 +54,8 @@ class Guesser:
             if ordinal >= self.start:
                 deviation = 0.06 / math.sqrt(1 + ordinal / 10)
                 mean = quality(config) + self.rng.normal(0, deviation)
-                provenance = {"method": "gp", "predicted_mean": mean, "predicted_deviation": deviation, "milliseconds": 84.0}
+                predicted = {"predicted_mean": mean, "predicted_deviation": deviation}
+                provenance = {"method": "gp", **predicted, "milliseconds": 84.0}
             answers.append({"config": SPACE.to_json(config), "provenance": provenance})
         return msg.Suggested(command.request, answers, None, False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -111,17 +110,31 @@ def test_a_run_goes_on_after_its_driver_was_killed(tmp_path: Path) -> None:
     assert any(e.resume_from for e in resumed), "running trials go on from their checkpoint"
 
 
-def test_ctrl_c_stops_gently_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_stops_gently_and_twice_at_once_and_the_run_can_be_resumed(tmp_path: Path, times: int) -> None:
     driver = start_driver(tmp_path, "start")
     wait_for(tmp_path, "step", 4, driver)
-    os.kill(driver.pid, signal.SIGINT)
-    out, err = driver.communicate(timeout=60)
-    assert "interrupted from the keyboard" in json.dumps([repr(e) for e in journalled(tmp_path)])
-    ended = of(journalled(tmp_path), ev.RunEnded)
-    assert [e.status for e in ended] == ["STOPPED"], err
+    began = time.monotonic()
+    for _ in range(times):
+        driver.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    _, err = driver.communicate(timeout=60)
+    events = journalled(tmp_path)
+    if times == 1:
+        assert [e.status for e in of(events, ev.RunEnded)] == ["STOPPED"], err
+        assert [e.reason for e in of(events, ev.StopRequested)] == ["interrupted from the keyboard"]
+    else:
+        assert time.monotonic() - began < 10
+        assert driver.returncode != 0
+        assert "KeyboardInterrupt" in err
     driver = start_driver(tmp_path, "resume")
     out, err = driver.communicate(timeout=120)
     assert driver.returncode == 0, err
     assert out.split()[0] == "6"
-    steps = [line for line in (tmp_path / "ledger").read_text().splitlines() if line.startswith("step")]
-    assert max(Counter(steps).values()) == 1, "no step was trained twice"
+    ends = Counter(e.trial for e in of(journalled(tmp_path), ev.TrialEnded))
+    assert ends == {f"{i:05d}": 1 for i in range(6)}
+    if times == 1:
+        lines = (tmp_path / "ledger").read_text().splitlines()
+        assert max(Counter(line for line in lines if line.startswith("step")).values()) == 1, (
+            "no step was trained twice"
+        )

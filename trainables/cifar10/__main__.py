@@ -60,15 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainables.cifar10", description=__doc__)
     types = {"int": int, "float": float, "str": str}
     for setting in fields(Settings):
-        flag = "--" + setting.name.replace("_", "-")
+        flags = dict.fromkeys((f"--{setting.name.replace('_', '-')}", f"--{setting.name}"))
         text = f"{setting.metadata['help']}; {setting.metadata['limits']}"
         if setting.type == "bool":
             parser.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=setting.default, help=text
+                *flags, action=argparse.BooleanOptionalAction, default=setting.default, help=text
             )
         else:
             kind = types[str(setting.type).split(" ")[0]]
-            parser.add_argument(flag, type=kind, default=setting.default, help=f"{text} (%(default)s)")
+            parser.add_argument(*flags, type=kind, default=setting.default, help=f"{text} (%(default)s)")
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU (PyTorch's own choice)")
     parser.add_argument(
         "--checkpoint-dir", help="keeps the last checkpoint here, of every epoch unless told otherwise"

@@ -1,0 +1,77 @@
+"""The journal that a command reads: which one, and runs and trials in it by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raytune_gp.errors import RunNotFoundError
+from raytune_gp.state import RunState
+from raytune_gp.trial import Trial
+
+if TYPE_CHECKING:
+    from raytune_gp.storage.journal import SQLJournal
+
+__all__ = ["JournalOption", "find_trial", "journal_url", "open_journal", "replay"]
+
+JournalOption = Annotated[
+    str | None,
+    typer.Option(
+        "--journal",
+        metavar="URL",
+        help="Database URL of the journal, or the path of an SQLite file. "
+        r"Default: $RAYTUNE_JOURNAL, else ~/.raytune_gp/journal.db.",
+    ),
+]
+
+
+def journal_url(option: str | None, file: str | None = None, directory: Path | None = None) -> str:
+    """The URL to open: the option's, else the run file's, else `$RAYTUNE_JOURNAL`, else the default.
+
+    A path is made absolute, since other processes open it too; that of a run file is relative to `directory`.
+    """
+    from raytune_gp.storage.journal import default_journal_url
+
+    if option is None and file is not None:
+        return _absolute(file, directory or Path.cwd())
+    chosen = option or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url()
+    return _absolute(chosen, Path.cwd())
+
+
+def _absolute(url: str, directory: Path) -> str:
+    if "://" in url and not url.startswith("sqlite:///"):
+        return url
+    path = Path(url.removeprefix("sqlite:///")).expanduser()
+    return f"sqlite:///{directory / path}"
+
+
+@contextmanager
+def open_journal(option: str | None) -> Iterator[SQLJournal]:
+    """The journal that the option or the environment names."""
+    from raytune_gp.storage.journal import SQLJournal
+
+    journal = SQLJournal(journal_url(option))
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def replay(journal: SQLJournal, run: str) -> RunState:
+    """The state of `run` as its events have it. Raises RunNotFoundError."""
+    return RunState.of(event for _, event in journal.read(run))
+
+
+def find_trial(state: RunState, name: str) -> Trial:
+    """The trial that `name` means: `3`, `00003` or `trial_00003`. Raises RunNotFoundError."""
+    digits = name.removeprefix("trial_")
+    trial = next((t for t in state.trials.values() if digits.isdecimal() and t.number == int(digits)), None)
+    if trial is None:
+        there = f"its trials are 0 to {len(state.trials) - 1}" if state.trials else "it has no trials yet"
+        raise RunNotFoundError(f"run {state.spec.name!r} has no trial {name!r}: {there}")
+    return trial

@@ -1,0 +1,244 @@
+"""Commands that look at runs in a journal, going on or over; none of them needs Ray."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raytune_gp.cli.journals import JournalOption, find_trial, open_journal, replay
+
+if TYPE_CHECKING:
+    from raytune_gp.state import RunState
+    from raytune_gp.storage.journal import SQLJournal
+    from raytune_gp.trial import Trial
+
+__all__ = ["list_runs", "logs", "report", "show", "status"]
+
+POLL_S = 0.5
+"""How often a command that follows a run looks at it, in seconds."""
+
+NameArgument = Annotated[str, typer.Argument(help="The run.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Strict JSON on the standard output.")]
+
+
+def list_runs(
+    journal: JournalOption = None,
+    last: Annotated[int, typer.Option(min=1, help="So many of the newest runs.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """List the newest runs of the journal."""
+    from raytune_gp.analysis.summary import summary
+    from raytune_gp.cli.output import print_json
+
+    with open_journal(journal) as opened:
+        states = [replay(opened, row.name) for row in opened.runs()[-last:]]
+    facts = [{**summary(state), "last_event_at": state.now} for state in states]
+    if json:
+        print_json(facts)
+    elif facts:
+        _print_runs(facts)
+    else:
+        typer.echo("the journal holds no run yet", err=True)
+
+
+def _print_runs(facts: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from raytune_gp.analysis.labels import number
+    from raytune_gp.cli.output import ago, console, plain
+
+    table = Table(border_style="dim", header_style="bold")
+    for column in ("run", "status", "trials", "best", "last event"):
+        table.add_column(column, justify="right" if column == "trials" else "left", overflow="fold")
+    for f in facts:
+        best = f"{f['metric']} {number(f['best']['value'])}" if f["best"] else "–"
+        total = "" if f["num_samples"] is None else f" of {f['num_samples']}"
+        cells = (f["name"], f["status"].lower(), f"{f['finished']}{total}", best, ago(f["last_event_at"]))
+        table.add_row(*map(plain, cells))
+    console().print(table)
+
+
+def status(
+    name: NameArgument,
+    journal: JournalOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the run ends, or Ctrl-C.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say how far a run is, and what is best so far."""
+    from raytune_gp.analysis.labels import varied_config
+    from raytune_gp.analysis.summary import summary
+    from raytune_gp.cli.output import ago, console, pairs, print_json
+    from raytune_gp.progress import view
+
+    with open_journal(journal) as opened:
+        state = replay(opened, name)
+        if follow and not json:
+            _follow(opened, state)
+            return
+    facts = {**summary(state, time.time()), "last_event_at": state.now}
+    if json:
+        print_json(facts)
+        return
+    screen = console()
+    screen.print(view(state, time.time(), screen.width, 10))
+    if not state.status.is_ended:
+        screen.print(f"last event {ago(state.now)}")
+    best = state.best()
+    if best is not None:
+        screen.print(f"best config, of trial {best.number}:")
+        screen.print(pairs(varied_config(state, best)))
+
+
+def _follow(journal: SQLJournal, state: RunState) -> None:
+    """Show the run as its own terminal does, from its journal."""
+    from raytune_gp.progress import Progress
+
+    with Progress() as progress:
+        progress.update(state)
+        while not state.status.is_ended:
+            time.sleep(POLL_S)
+            events = [event for _, event in journal.read(state.spec.name, state.index)]
+            for event in events:
+                state.apply(event)
+            progress.update(state, events)
+        progress.close(state)
+
+
+def show(
+    name: NameArgument,
+    trial: Annotated[str | None, typer.Argument(help="One trial, such as 3: all that is known.")] = None,
+    journal: JournalOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the trials of a run, or all that is known of one.
+
+    That is its config, where the config came from, its reports and its error.
+    """
+    from raytune_gp.cli.output import console, print_json, trial_json
+    from raytune_gp.progress import view
+
+    with open_journal(journal) as opened:
+        state = replay(opened, name)
+    if trial is not None:
+        found = find_trial(state, trial)
+        if json:
+            print_json(trial_json(state, found, reports=True))
+        else:
+            _print_trial(state, found)
+    elif json:
+        print_json([trial_json(state, t) for t in state.trials.values()])
+    else:
+        screen = console()
+        screen.print(view(state, time.time(), screen.width, len(state.trials)))
+
+
+def _print_trial(state: RunState, trial: Trial) -> None:
+    from rich.table import Table
+
+    from raytune_gp.analysis.labels import duration, flat_config, leaf_names, number
+    from raytune_gp.cli.output import console, pairs, plain
+
+    screen = console()
+    values = dict(zip((m.name for m in state.spec.metrics), trial.objective or (), strict=False))
+    facts = {
+        "trial": trial.id,
+        "status": trial.status.value.lower() + (f": {trial.reason}" if trial.reason else ""),
+        **values,
+        "attempts": trial.attempt,
+        "trained": duration(trial.time_total_s),
+        "checkpoint": trial.checkpoint.path if trial.checkpoint else None,
+    }
+    screen.print(pairs(facts))
+    for title, content in (
+        ("config", flat_config(trial.config, leaf_names(state))),
+        ("provenance", flat_config(trial.provenance)),
+    ):
+        screen.print(f"\n[bold]{title}[/bold]")
+        screen.print(pairs(content))
+    history = trial.history
+    if len(history):
+        table = Table(title="reports", title_justify="left", border_style="dim", header_style="bold")
+        names = [column for column in history.columns if column != "training_iteration"]
+        for column in ("step", *names):
+            table.add_column(plain(column), justify="right")
+        for position, step in enumerate(history.steps):
+            table.add_row(str(step), *(number(history.columns[column][position]) for column in names))
+        screen.print()
+        screen.print(table)
+    if trial.error:
+        screen.print("\n[bold red]error[/bold red]")
+        screen.print(plain(trial.error))
+
+
+def logs(
+    name: NameArgument,
+    trial: Annotated[str, typer.Argument(help="The trial, such as 3.")],
+    journal: JournalOption = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the trial ends, or Ctrl-C.")
+    ] = False,
+) -> None:
+    """Print what a trial has printed.
+
+    Where the storage is off this machine, the log is there once the trial has ended.
+    """
+    with open_journal(journal) as opened:
+        state = replay(opened, name)
+        found = find_trial(state, trial)
+        tail = _Tail(state, found)
+        going = follow
+        while going:
+            going = not (state.status.is_ended or found.status.is_finished)
+            tail.print_news()
+            if going:
+                time.sleep(POLL_S)
+                for _, event in opened.read(name, state.index):
+                    state.apply(event)
+        if not follow:
+            tail.print_news()
+    if not tail.found:
+        typer.echo(f"trial {found.id} has no log at {tail.path}", err=True)
+        raise typer.Exit(1)
+
+
+class _Tail:
+    """A trial's log, printed from where it was printed to the last time."""
+
+    def __init__(self, state: RunState, trial: Trial):
+        from raytune_gp.storage.artifacts import Storage
+
+        storage = Storage(state.spec.storage_path, state.spec.name)
+        self.path = storage.path(trial.label, "log.txt")
+        self.found = False
+        self._filesystem = storage.filesystem
+        self._printed = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def print_news(self) -> None:
+        """Print what was added."""
+        try:
+            with self._filesystem.open_input_file(self.path) as file:
+                file.seek(self._printed)
+                news = file.read()
+        except FileNotFoundError:
+            return
+        self.found = True
+        self._printed += len(news)
+        typer.echo(self._decoder.decode(news), nl=False)
+
+
+def report(
+    name: NameArgument,
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: NAME.html.")] = None,
+    journal: JournalOption = None,
+) -> None:
+    """Write the report of a run, an HTML page that works offline."""
+    from raytune_gp.analysis.report import write_report
+
+    with open_journal(journal) as opened:
+        state = replay(opened, name)
+    typer.echo(write_report(state, out or Path(f"{name}.html")))

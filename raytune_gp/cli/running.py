@@ -1,0 +1,251 @@
+"""Commands that start, check, resume and stop runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raytune_gp.cli.journals import JournalOption, find_trial, journal_url, open_journal, replay
+from raytune_gp.errors import RunError, RunExistsError, SpecError
+
+if TYPE_CHECKING:
+    from raytune_gp.results import ResultGrid
+    from raytune_gp.runfile.plan import Checked, Plan
+
+__all__ = ["EPILOGS", "FAILED", "INTERRUPTED", "check", "demo", "resume", "run", "stop"]
+
+FAILED = 3
+INTERRUPTED = 130
+
+EXIT_CODES = (
+    "Exit codes: 0 the run is completed; 1 it was refused, before anything started; 2 wrong usage; "
+    "3 it could not go on, or no trial gave a usable value; 130 it was stopped before its end, "
+    "by Ctrl-C or `raytune-gp stop`."
+)
+
+RunFileArgument = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
+SamplesOption = Annotated[
+    int | None, typer.Option("--num-samples", "-n", help="Instead of the run file's num_samples.")
+]
+InlineOption = Annotated[
+    bool, typer.Option("--inline", help="In this process, one trial at a time, without Ray; for a debugger.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML report in the end.")
+]
+
+
+def demo(
+    trials: Annotated[int, typer.Option(min=2, help="How many trials.")] = 12,
+    workers: Annotated[int, typer.Option(min=1, help="How many at a time, with a CPU each.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the searcher.")] = 0,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="A copy of CIFAR-10, archive or folder. Default: $CIFAR10_DIR, else digits."),
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR-10 (170 MB) if need be.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the HTML report goes. Default: NAME.html.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run. Default: demo and the time.")] = None,
+    journal: JournalOption = None,
+) -> None:
+    """Tune a small residual network on this machine, in a few minutes.
+
+    It starts a Ray cluster of its own, and tunes learning rate, momentum, weight decay and batch size on
+    CIFAR-10, or on scikit-learn's images of digits where there is no CIFAR-10.
+    """
+    from raytune_gp.demo import Demo
+
+    place = None if data_dir is None else str(data_dir)
+    Demo(trials, workers, seed, place, download, out, name, journal_url(journal)).go()
+
+
+def run(
+    run_file: RunFileArgument,
+    name: Annotated[str | None, typer.Option(help="Instead of the run file's name.")] = None,
+    num_samples: SamplesOption = None,
+    journal: JournalOption = None,
+    report: ReportOption = None,
+    inline: InlineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run what a run file says.
+
+    It runs on the Ray cluster at $RAY_ADDRESS, or on one that is started on this machine. Nothing is run but
+    the trainable that the file names. Ctrl-C stops gently: trials end at their next report, and
+    `raytune-gp resume` goes on; a second Ctrl-C does not wait for that.
+    """
+    from raytune_gp.runfile.plan import read_plan
+
+    plan = read_plan(run_file, {"name": name, "num_samples": num_samples})
+    try:
+        _go(plan, plan.arguments(), journal, report, inline, quiet)
+    except RunExistsError as error:
+        raise RunExistsError(f"{error}. From the shell: raytune-gp resume {plan.name}") from None
+
+
+def resume(
+    run: Annotated[
+        str, typer.Argument(metavar="NAME|RUN.yaml", help="The run, or its run file if that has a name.")
+    ],
+    name: Annotated[str | None, typer.Option(help="Of the run, where its run file has none.")] = None,
+    num_samples: SamplesOption = None,
+    journal: JournalOption = None,
+    report: ReportOption = None,
+    inline: InlineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Go on with a run that `raytune-gp run` started.
+
+    Finished trials stay, and unfinished ones continue from their checkpoints. The run file is read again: it
+    must still be there, with the same search space.
+    """
+    from raytune_gp.runfile.plan import read_plan
+
+    path = Path(run)
+    plan = read_plan(path, {"name": name}) if path.suffix in (".yaml", ".yml") or path.is_file() else None
+    if plan is not None and plan.file.name is None:
+        raise SpecError(f"{run} gives no name: say which run to go on with, by --name or in the file")
+    url = journal_url(journal) if plan is None else _url(plan, journal)
+    with open_journal(url) as opened:
+        state = replay(opened, run if plan is None else plan.name)
+    origin = state.spec.run_file
+    if plan is None and not origin:
+        raise RunError(
+            f"run {run!r} was not started from a run file: run its script again with resume=True, or give "
+            f"the run file that it can go on with"
+        )
+    plan = plan or read_plan(origin["path"], {"name": run})
+    if origin and origin["sha256"] != plan.sha256:
+        typer.echo(f"{plan.path} has changed since the run was started; it counts as it is now", err=True)
+    samples = plan.samples_to_resume(state.spec.num_samples) if num_samples is None else num_samples
+    arguments = {**plan.arguments(), "num_samples": samples, "storage_path": state.spec.storage_path}
+    _go(plan, {**arguments, "resume": True}, url, report, inline, quiet)
+
+
+def _url(plan: Plan, journal: str | None) -> str:
+    return journal_url(journal, plan.file.journal, plan.path.parent)
+
+
+def _go(
+    plan: Plan,
+    arguments: Mapping[str, Any],
+    journal: str | None,
+    report: Path | None,
+    inline: bool,
+    quiet: bool,
+) -> None:
+    """Run to the end, write the report, and exit as the run did."""
+    from raytune_gp import tune
+
+    executor = "inline" if inline else "ray"
+    results = tune.run(**arguments, journal=_url(plan, journal), executor=executor, verbose=0 if quiet else 1)
+    if report is not None:
+        typer.echo(f"report: {results.write_report(report)}", err=True)
+    _exit(results)
+
+
+def _exit(results: ResultGrid) -> None:
+    state = results.state
+    if state.status.value == "STOPPED":
+        raise typer.Exit(INTERRUPTED)
+    if state.best() is None:
+        first = f"; the first: {results.errors[0]}" if results.errors else ""
+        typer.echo(f"raytune-gp: none of {len(results)} trials gave a usable value{first}", err=True)
+        raise typer.Exit(FAILED)
+
+
+def check(
+    run_file: RunFileArgument,
+    sample_log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Try the metrics' regular expressions on what a program printed."),
+    ] = None,
+) -> None:
+    """Check a run file without training, and say what would run.
+
+    Its keys, its search space, its searcher and scheduler are made, and its trainable is imported.
+    """
+    from raytune_gp.cli.output import console, pairs
+    from raytune_gp.runfile.plan import read_plan
+
+    plan = read_plan(run_file)
+    checked = plan.check()
+    typer.echo(f"{run_file} can run:")
+    console().print(pairs(_described(plan, checked)))
+    if sample_log is not None:
+        _try_patterns(plan, sample_log)
+
+
+def _described(plan: Plan, checked: Checked) -> dict[str, Any]:
+    file, space = plan.file, checked.space
+    at_a_time = file.max_concurrent_trials or "as many as the cluster holds"
+    amounts = ", ".join(f"{name} {amount}" for name, amount in checked.resources.items())
+    trials = "without bound" if checked.trials < 0 else str(checked.trials)
+    return {
+        "trainable": f"{plan.trainable} in {plan.directory}",
+        "objective": f"{file.metric}, {file.mode}, {file.scope}",
+        "trials": f"{trials}, {at_a_time} at a time, each with {amounts}",
+        "searcher": _options(checked.searcher),
+        "scheduler": _options(checked.scheduler),
+        **{f"space.{name}": str(domain) for name, domain in space.dimensions.items()},
+        **{f"space.{name}": repr(value) for name, value in space.constants.items()},
+        "storage": plan.storage_path,
+    }
+
+
+def _options(about: Mapping[str, Any]) -> str:
+    return " ".join([str(about.get("name")), *(f"{k}={v!r}" for k, v in about.items() if k != "name")])
+
+
+def _try_patterns(plan: Plan, log: Path) -> None:
+    """Scrape a program's output as a trial would. Raises SpecError where the metric is not found in it."""
+    from raytune_gp.trainable.script import Scraper
+
+    if plan.file.metrics is None:
+        raise SpecError("--sample-log is for a command with metrics; this run file names a function")
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise SpecError(f"the sample log {str(log)!r} cannot be read: {error}") from None
+    scraper = Scraper(plan.file.metrics)
+    reports = [report for line in lines for report in scraper.feed(line)] + scraper.finish()
+    found = {name: sum(name in report for report in reports) for name in plan.file.metrics}
+    counts = ", ".join(f"{name} {count}" for name, count in found.items())
+    typer.echo(
+        f"{log}: {len(reports)} reports (found: {counts}); the last: {reports[-1] if reports else '–'}"
+    )
+    if not found[plan.file.metric]:
+        pattern = plan.file.metrics[plan.file.metric]
+        raise SpecError(f"{pattern!r}, the pattern of {plan.file.metric!r}, is found nowhere in {log}")
+
+
+def stop(
+    name: Annotated[str, typer.Argument(help="The run.")],
+    trial: Annotated[str | None, typer.Argument(help="Only this trial of it.")] = None,
+    journal: JournalOption = None,
+) -> None:
+    """Ask a run, or one of its trials, to stop.
+
+    Trials end at their next report. A run can be resumed.
+    """
+    with open_journal(journal) as opened:
+        state = replay(opened, name)
+        if state.status.is_ended:
+            raise RunError(f"run {name!r} is not going on: {state.status.value.lower()}, {state.reason}")
+        reason = "stopped by raytune-gp stop"
+        if trial is None:
+            opened.request(name, "stop", {"reason": reason})
+            typer.echo(f"asked run {name} to stop", err=True)
+            return
+        found = find_trial(state, trial)
+        if found.status.is_finished:
+            raise RunError(f"trial {found.id} of run {name!r} is {found.status.value.lower()} already")
+        opened.request(name, "stop_trial", {"trial": found.id, "reason": reason})
+        typer.echo(f"asked trial {found.id} of run {name} to stop", err=True)
+
+
+EPILOGS: dict[Callable[..., None], str] = {run: EXIT_CODES, resume: EXIT_CODES}

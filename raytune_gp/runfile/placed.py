@@ -1,0 +1,86 @@
+"""Trainables of a run file: known by name, and run where the run file says."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from raytune_gp.errors import TrainableError
+from raytune_gp.trial import Config
+
+__all__ = ["Named", "Placed"]
+
+
+@dataclass(frozen=True)
+class Named:
+    """The function that `target` names, `module:function`: imported where it is called, never pickled."""
+
+    target: str
+
+    @property
+    def function(self) -> Any:
+        """The function itself. Raises TrainableError where there is none."""
+        module, _, name = self.target.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise TrainableError(
+                f"the trainable {self.target!r} cannot be imported: {error}; it is looked for in "
+                f"{os.getcwd()} (working_dir) and among the installed packages"
+            ) from error
+        for part in name.split("."):
+            if not hasattr(found, part):
+                raise TrainableError(f"the trainable {self.target!r} is not there: {found} has no {part!r}")
+            found = getattr(found, part)
+        return found
+
+    def __call__(self, config: Config) -> Any:
+        return self.function(config)
+
+    def __str__(self) -> str:
+        return self.target
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A trainable that runs in `directory`, with that first on the path of imports, and with `env` added."""
+
+    trainable: Any
+    directory: str
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def function(self) -> Any:
+        """What runs in the end: the function that is named, or the script."""
+        with self._in_place():
+            return getattr(self.trainable, "function", self.trainable)
+
+    def __call__(self, config: Config) -> Any:
+        with self._in_place():
+            return self.trainable(config)
+
+    def __str__(self) -> str:
+        return str(self.trainable)
+
+    @contextlib.contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """This process in the directory and with the environment, and as it was afterwards.
+
+        The path of imports stays, for what the trainable imports later, in threads of its own.
+        """
+        before = dict(os.environ)
+        if self.directory not in sys.path:
+            sys.path.insert(0, self.directory)
+        inherited = [p for p in (before.get("PYTHONPATH"),) if p]
+        os.environ.update({"PYTHONPATH": os.pathsep.join([self.directory, *inherited]), **self.env})
+        try:
+            with contextlib.chdir(self.directory):
+                yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)

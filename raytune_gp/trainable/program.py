@@ -1,0 +1,153 @@
+"""A program in a process of its own: its lines as they come, and its end with everything it has started."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import ctypes
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import psutil
+
+from raytune_gp.errors import TrainableError
+
+__all__ = ["Program"]
+
+POLL_S = 0.1
+TERMINATE_S = 5.0
+"""So long a program may take to end after SIGTERM, before SIGKILL."""
+
+_CHUNK = 1 << 16
+_PIPE_HOLDS = 1 << 20
+"""The most bytes that wait in a pipe: what a program that has ended can have left there."""
+
+
+class Program:
+    """A program that runs in a session of its own, its standard output and error in one stream.
+
+    Raises TrainableError where it cannot be started.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]):
+        self._mark = f"RAYTUNE_PROGRAM_{uuid.uuid4().hex}"
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **env, self._mark: "1"},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        except OSError as error:
+            raise TrainableError(f"the program {command[0]!r} cannot be started: {error}") from error
+
+    def lines(self, check: Callable[[], None]) -> Iterator[str]:
+        """Each line as the program writes it, until it has ended; `check` is called every POLL_S or sooner.
+
+        The output's end alone says nothing: a program may close it and go on, and a child that it has left
+        behind may hold it open.
+        """
+        process = self._process
+        assert process.stdout is not None
+        lines, late = _Lines(), 0
+        with process.stdout as stream, selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while True:
+                check()
+                ended = process.poll() is not None
+                if not selector.get_map():
+                    if ended:
+                        break
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(POLL_S)
+                elif selector.select(0 if ended else POLL_S):
+                    chunk = os.read(stream.fileno(), _CHUNK)
+                    late += len(chunk) if ended else 0
+                    if not chunk or late > _PIPE_HOLDS:
+                        selector.unregister(stream)
+                    yield from lines.feed(chunk)
+                elif ended:
+                    break
+        yield from lines.finish()
+
+    def end(self) -> int:
+        """End the program and everything that it has started: SIGTERM, then SIGKILL. Returns its exit code.
+
+        The code is a signal's negative number where a signal ended it, as in `subprocess`.
+        """
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            alive = self._family()
+            for member in alive:
+                with contextlib.suppress(psutil.Error):
+                    member.send_signal(number)
+            deadline = time.monotonic() + TERMINATE_S
+            while alive and time.monotonic() < deadline:
+                time.sleep(0.01)
+                alive = [member for member in alive if _lives(member)]
+        return self._process.wait(timeout=TERMINATE_S)
+
+    def _family(self) -> list[psutil.Process]:
+        """What lives of the program and its descendants: its process group, and what has inherited its mark.
+
+        A tree of parents and children would not do: whoever loses its parent is adopted.
+        """
+        return [p for p in psutil.process_iter() if _lives(p) and self._has(p)]
+
+    def _has(self, member: psutil.Process) -> bool:
+        try:
+            return os.getpgid(member.pid) == self._process.pid or self._mark in member.environ()
+        except (psutil.Error, OSError):
+            return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+class _Lines:
+    """Bytes to lines. A carriage return ends one too, as progress bars use it."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+        self._returned = False
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """The lines that `chunk` ends."""
+        text = self._decoder.decode(chunk)
+        if not text:
+            return []
+        second_half = self._returned and text[0] == "\n"
+        self._returned = text[-1] == "\r"
+        first, *others = re.split(r"\r\n|\r|\n", text[second_half:])
+        lines = [self._rest + first, *others]
+        self._rest = lines.pop()
+        return lines
+
+    def finish(self) -> list[str]:
+        """The last line, where nothing ends it."""
+        rest = self._rest + self._decoder.decode(b"", final=True)
+        return [rest] if rest else []
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """In the child: die by SIGKILL when the thread that started it ends, as when its worker is killed."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,393 @@
+"""Every command but those that need Ray, as a shell calls them: output, streams and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytune_gp import tune
+from raytune_gp.events import RunEnded, RunResumed, StopRequested
+from raytune_gp.storage.journal import SQLJournal
+from tests.cli.conftest import RUN_FILE, Command
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def strict(text: str) -> Any:
+    """The JSON in `text`; NaN and infinities are none."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def done(command: Command, write: Callable[..., Path]) -> Path:
+    """A run of three trials that is over, called `first`; gives its run file."""
+    path = write()
+    result = command("run", path, "--inline", "--quiet", "--name", "first")
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def going(tmp_path: Path, run: str = "first") -> SQLJournal:
+    """Make a run that is over one that is going on, with nobody to attend to it; gives its journal."""
+    journal = SQLJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+    index = len(list(journal.read(run)))
+    journal.append(run, journal.raise_term(run), index, [RunResumed(2e9, {"num_samples": 9})])
+    return journal
+
+
+# --- run ---
+
+
+def test_run_runs_the_file_in_its_own_directory(command: Command, write: Callable[..., Path]) -> None:
+    path = write()
+    result = command("run", path, "--inline", "--name", "first", "--num-samples", "2", "--report", "r.html")
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 trials finished (2 completed)" in result.stdout
+    assert Path("r.html").stat().st_size > 100_000
+    trials = strict(command("show", "first", "--json").stdout)
+    assert [t["metrics"]["where"] for t in trials] == [str(path.parent)] * 2
+    assert [t["metrics"]["mark"] for t in trials] == ["7", "7"]
+    assert (path.parent / "results" / "first").is_dir()
+
+
+def test_a_taken_name_is_refused_with_the_way_on(command: Command, done: Path) -> None:
+    result = command("run", done, "--inline", "--name", "first")
+    assert result.exit_code == 1
+    assert "raytune-gp resume first" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_run_without_a_value_fails(command: Command, write: Callable[..., Path]) -> None:
+    path = write(RUN_FILE.replace(":train", ":failing"))
+    result = command("run", path, "--inline", "--quiet")
+    assert result.exit_code == 3
+    assert re.search(
+        r"none of 3 trials gave a usable value; the first: trial 00000 (?s:.*)on purpose", result.stderr
+    )
+
+
+def test_a_run_that_cannot_go_on_fails(command: Command, write: Callable[..., Path]) -> None:
+    path = write(RUN_FILE.replace(":train", ":failing") + "    fail_fast: true\n")
+    result = command("run", path, "--inline", "--quiet", "--name", "fast")
+    assert result.exit_code == 3
+    assert "fail_fast" in result.stderr
+    assert strict(command("status", "fast", "--json").stdout)["status"] == "FAILED"
+
+
+def test_errors_are_one_line_and_a_traceback_only_with_debug(command: Command) -> None:
+    result = command("run", "absent.yaml")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert re.fullmatch(
+        r"raytune-gp: the run file '.*/absent.yaml' cannot be read: No such .*\n", result.stderr
+    )
+    with pytest.raises(AssertionError, match="SpecError"):
+        command("--debug", "run", "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["launch"], ["list", "--lasst", "3"], ["demo", "--trials", "0"]]
+)
+def test_wrong_usage_exits_with_2(command: Command, arguments: list[str]) -> None:
+    assert command(*arguments).exit_code == 2
+
+
+def test_help_documents_the_exit_codes(command: Command) -> None:
+    text = " ".join(command("run", "--help").stdout.split())
+    assert "0 the run is completed" in text
+    assert "130 it was stopped before its end" in text
+    assert "Begin with `raytune-gp demo`" in command("--help").stdout
+
+
+# --- check ---
+
+
+@pytest.mark.parametrize("example", sorted(p.name for p in EXAMPLES.glob("*.yaml")))
+def test_the_examples_can_run(command: Command, example: str) -> None:
+    result = command("check", EXAMPLES / example)
+    assert result.exit_code == 0, result.output
+    assert "can run" in result.stdout
+    assert "loguniform(0.001, 3)" in result.stdout
+
+
+def test_check_tries_the_patterns_on_a_log(command: Command, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(
+        "[epoch 1] training: loss=2.5\n[epoch 1] validation: accuracy=0.25 loss=2.250000\n"
+        "[epoch 2] training: loss=1.5\n[epoch 2] validation: accuracy=0.50 loss=1.250000\n"
+    )
+    result = command("check", EXAMPLES / "script.yaml", "--sample-log", log)
+    assert result.exit_code == 0, result.output
+    assert "2 reports (found: accuracy 2, loss 2); the last: {'accuracy': 0.5, 'loss': 1.25}" in result.stdout
+    log.write_text("accuracy: 0.5\n")
+    result = command("check", EXAMPLES / "script.yaml", "--sample-log", log)
+    assert result.exit_code == 1
+    assert "the pattern of 'loss', is found nowhere" in result.stderr
+
+
+def test_the_example_script_prints_what_its_patterns_find(
+    command: Command, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables.cifar10.__main__ import main
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["--data", "digits", "--model", "resnet8_v2", "--width", "1", "--epochs", "1"]) == 0
+    log = tmp_path / "log.txt"
+    log.write_text(capfd.readouterr().out)
+    result = command("check", EXAMPLES / "script.yaml", "--sample-log", log)
+    assert "1 reports (found: accuracy 1, loss 1)" in result.stdout
+
+
+def test_check_starts_nothing(command: Command, write: Callable[..., Path], tmp_path: Path) -> None:
+    path = write()
+    assert command("check", path).exit_code == 0
+    assert not (tmp_path / "journal.db").exists()
+    assert not (path.parent / "results").exists()
+    result = command("check", write(RUN_FILE.replace("mode: max", "mode: most")))
+    assert result.exit_code == 1
+    assert "mine.yaml:4: mode is 'most'; it must be 'max' or 'min'" in result.stderr
+
+
+# --- resume and stop ---
+
+
+def test_resume_by_name_finds_the_run_file(command: Command, done: Path) -> None:
+    result = command("resume", "first", "--inline", "-n", "5")
+    assert result.exit_code == 0, result.output
+    assert strict(command("status", "first", "--json").stdout)["finished"] == 5
+    assert command("resume", "first", "--inline").exit_code == 0, "it does not ask for fewer than it had"
+    assert strict(command("status", "first", "--json").stdout)["num_samples"] == 5
+
+
+def test_resume_by_run_file(command: Command, done: Path) -> None:
+    refused = command("resume", done, "--inline")
+    assert refused.exit_code == 1
+    assert "gives no name" in refused.stderr
+    done.write_text(done.read_text().replace("num_samples: 3", "num_samples: 4"))
+    result = command("resume", done, "--name", "first", "--inline", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "has changed since the run was started" in result.stderr
+    assert strict(command("status", "first", "--json").stdout)["finished"] == 4
+
+
+def test_resume_refuses_another_space_and_a_file_that_is_gone(command: Command, done: Path) -> None:
+    done.write_text(done.read_text().replace("[0, 1]", "[0, 2]"))
+    result = command("resume", "first", "--inline", "-n", "5")
+    assert result.exit_code == 1
+    assert "the search space differs" in result.stderr
+    done.unlink()
+    result = command("resume", "first", "--inline")
+    assert result.exit_code == 1
+    assert "cannot be read" in result.stderr
+
+
+def test_resume_of_a_run_of_another_origin(command: Command, tmp_path: Path) -> None:
+    tune.run(
+        lambda config: {"score": config["x"]},
+        config={"x": tune.uniform(0, 1)},
+        metric="score",
+        mode="max",
+        search_alg="random",
+        executor="inline",
+        verbose=0,
+        name="scripted",
+        storage_path=tmp_path,
+    )
+    result = command("resume", "scripted")
+    assert result.exit_code == 1
+    assert "was not started from a run file" in result.stderr
+
+
+def test_stop_asks_the_run_or_one_trial(command: Command, done: Path, tmp_path: Path) -> None:
+    result = command("stop", "first")
+    assert result.exit_code == 1
+    assert "is not going on: completed" in result.stderr
+    journal = going(tmp_path)
+    assert command("stop", "first").exit_code == 0
+    refused = command("stop", "first", "1")
+    assert refused.exit_code == 1
+    assert "trial 00001 of run 'first' is completed already" in refused.stderr
+    assert [(r.kind, set(r.body)) for r in journal.open_requests("first")] == [("stop", {"reason"})]
+    journal.close()
+
+
+def test_a_stop_is_heeded_and_exits_with_130(
+    command: Command, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The request is there before the run looks for one; the inline loop looks as every loop does."""
+    path = write(RUN_FILE.replace("num_samples: 3", "num_samples: -1"))
+    module = next(path.parent.glob("cli_*.py"))
+    module.write_text(
+        "from raytune_gp import tune\nfrom raytune_gp.storage.journal import SQLJournal\n"
+        f"def train(config):\n    SQLJournal('sqlite:///{tmp_path}/journal.db').request('first', 'stop')\n"
+        "    for i in range(100000):\n        tune.report({'score': i})\n"
+    )
+    result = command("run", path, "--inline", "--name", "first")
+    assert result.exit_code == 130, result.output
+    assert "Go on with raytune-gp resume first" in result.stderr
+
+
+# --- looking ---
+
+
+def test_list_as_table_and_json(command: Command, done: Path) -> None:
+    command("run", done, "--inline", "--quiet", "--name", "second")
+    table = command("list").stdout
+    assert re.search(r"first +│ completed +│ +3 of 3 │ score -0\.\d+", table)
+    facts = strict(command("list", "--json").stdout)
+    assert [f["name"] for f in facts] == ["first", "second"]
+    assert [f["name"] for f in strict(command("list", "--last", 1, "--json").stdout)] == ["second"]
+
+
+def test_list_of_an_empty_journal(command: Command) -> None:
+    assert strict(command("list", "--json").stdout) == []
+    assert "no run yet" in command("list").stderr
+
+
+def test_the_journal_is_the_options_before_the_environments(command: Command, done: Path) -> None:
+    assert strict(command("list", "--journal", "other.db", "--json").stdout) == []
+    assert Path("other.db").exists()
+    assert len(strict(command("list", "--journal", "sqlite:///journal.db", "--json").stdout)) == 1
+
+
+def test_status(command: Command, done: Path, tmp_path: Path) -> None:
+    text = command("status", "first").stdout
+    assert "3 of 3 trials finished" in text
+    assert "best config, of trial" in text
+    assert "last event" not in text
+    going(tmp_path).close()
+    assert "last event" in command("status", "first").stdout
+    facts = strict(command("status", "first", "--json").stdout)
+    assert facts["status"] == "RUNNING"
+    assert facts["best"]["value"] <= 0
+
+
+def test_status_follow_goes_on_until_the_run_ends(
+    command: Command, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens between two looks is seen at the second."""
+    journal = going(tmp_path)
+
+    def meanwhile(seconds: float) -> None:
+        index = len(list(journal.read("first")))
+        journal.append("first", journal.raise_term("first"), index, [StopRequested(2e9, "by a person")])
+        monkeypatch.setattr("time.sleep", end)
+
+    def end(seconds: float) -> None:
+        index = len(list(journal.read("first")))
+        event = RunEnded(2e9, "STOPPED", "by a person")
+        journal.append("first", journal.raise_term("first"), index, [event])
+
+    monkeypatch.setattr("time.sleep", meanwhile)
+    result = command("status", "first", "--follow")
+    assert result.exit_code == 0
+    assert "stopped: by a person" in result.stdout
+    journal.close()
+
+
+def test_show_a_run_and_a_trial(command: Command, done: Path) -> None:
+    assert re.search(r"│ +2 │ completed", command("show", "first").stdout)
+    text = command("show", "first", "2").stdout
+    for word in ("trial", "00002", "provenance", "method", "random", "reports", "score"):
+        assert word in text
+    one = strict(command("show", "first", "trial_00002", "--json").stdout)
+    assert one["id"] == "00002"
+    assert [r["step"] for r in one["reports"]] == [1, 2]
+    assert one["objective"] == {"score": one["reports"][-1]["metrics"]["score"]}
+    assert [t["number"] for t in strict(command("show", "first", "--json").stdout)] == [0, 1, 2]
+
+
+def test_show_a_failed_trial_without_what_a_terminal_would_obey(
+    command: Command, write: Callable[..., Path]
+) -> None:
+    path = write(RUN_FILE.replace(":train", ":failing"))
+    module = next(path.parent.glob("cli_*.py"))
+    module.write_text(module.read_text().replace("on purpose", "on \\x1b[31mpurpose"))
+    command("run", path, "--inline", "--quiet", "--name", "bad")
+    text = command("show", "bad", "0").stdout
+    assert "Traceback" in text
+    assert "on �[31mpurpose" in text
+    assert "\x1b" not in text
+
+
+def test_json_is_strict_where_a_metric_is_not(command: Command, write: Callable[..., Path]) -> None:
+    path = write()
+    module = next(path.parent.glob("cli_*.py"))
+    module.write_text("def train(config):\n    return {'score': float('nan'), 'up': float('inf')}\n")
+    assert command("run", path, "--inline", "--quiet", "--name", "nan").exit_code == 3
+    trial = strict(command("show", "nan", "0", "--json").stdout)
+    assert trial["metrics"]["score"] is None
+    assert trial["metrics"]["up"] is None
+    assert trial["objective"] is None
+
+
+@pytest.mark.parametrize("name", ["3", "x", "-", "trial_"])
+def test_a_trial_that_is_not_there(command: Command, done: Path, name: str) -> None:
+    result = command("show", "first", name)
+    assert result.exit_code == 1
+    assert f"no trial {name!r}: its trials are 0 to 2" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["show"], ["report"], ["stop"], ["resume"]])
+def test_a_run_that_is_not_there(command: Command, done: Path, arguments: list[str]) -> None:
+    result = command(*arguments, "never")
+    assert result.exit_code == 1
+    assert "no run named 'never'" in result.stderr
+    assert "its newest runs are first" in result.stderr
+
+
+def test_logs(command: Command, done: Path) -> None:
+    result = command("logs", "first", "1")
+    assert result.exit_code == 1
+    assert "has no log at" in result.stderr
+    log = done.parent / "results" / "first" / "trial_00001" / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes("epoch 1 größer\n".encode() + b"\xff\n")
+    assert command("logs", "first", "1").stdout == "epoch 1 größer\n�\n"
+    assert command("logs", "first", "1", "--follow").stdout == "epoch 1 größer\n�\n"
+
+
+def test_logs_follow_prints_each_part_once(
+    command: Command, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = going(tmp_path)
+    monkeypatch.setattr("raytune_gp.trial.TrialStatus.is_finished", property(lambda status: parts == []))
+    log = done.parent / "results" / "first" / "trial_00001" / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"one\n\xc3")
+    parts = [b"\xa4two\n", b"three\n"]
+
+    def more(seconds: float) -> None:
+        with log.open("ab") as file:
+            file.write(parts.pop(0))
+
+    monkeypatch.setattr("time.sleep", more)
+    assert command("logs", "first", "1", "--follow").stdout == "one\nätwo\nthree\n"
+    journal.close()
+
+
+def test_report(command: Command, done: Path) -> None:
+    result = command("report", "first")
+    assert result.stdout.strip() == "first.html"
+    assert "first" in Path("first.html").read_text()
+    assert command("report", "first", "--out", "sub/r.html").exit_code == 0
+    assert Path("sub/r.html").exists()
+
+
+def test_the_run_files_journal_is_near_it(command: Command, write: Callable[..., Path]) -> None:
+    path = write(textwrap.dedent(RUN_FILE) + "journal: own.db\nname: near\n")
+    assert command("run", path, "--inline", "--quiet").exit_code == 0
+    assert [
+        f["name"] for f in strict(command("list", "--journal", path.parent / "own.db", "--json").stdout)
+    ] == ["near"]
+    assert command("resume", path, "--inline", "-n", 4, "--quiet").exit_code == 0

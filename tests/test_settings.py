@@ -1,0 +1,360 @@
+"""What a user says, and what it becomes; what cannot be is refused with the value, the limit and the fix."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytune_gp import tune
+from raytune_gp.errors import SpaceError, SpecError, TrainableError
+from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule, make_scheduler
+from raytune_gp.searchers.gp import GPSearcher
+from raytune_gp.searchers.grid import GridSearcher
+from raytune_gp.searchers.random import RandomSearcher
+from raytune_gp.settings import (
+    CheckpointConfig,
+    FailureConfig,
+    check_name,
+    default_name,
+    fingerprints,
+    make_guesses,
+    resolve_scheduler,
+    resolve_searcher,
+    resolve_stop,
+    seconds,
+    total_trials,
+)
+from raytune_gp.space import SearchSpace, choice, grid_search, randint, uniform
+from raytune_gp.trial import Metric, Trial
+
+METRIC = Metric("loss", "min")
+SPACE = SearchSpace({"x": uniform(0, 1)})
+GRID = SearchSpace({"a": grid_search([1, 2, 3]), "b": grid_search(["u", "v"])})
+
+
+def train(config: Any) -> None:
+    """Does nothing."""
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize("name", ["a", "run-1", "2026.01_x", "A" * 200])
+def test_names_that_serve(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../up", ".hidden", "-x", "é", "A" * 201, "a\n"])
+def test_names_that_do_not(name: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(f"name is {name!r}; it must be 1 to 200 letters")):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "begins"),
+    [
+        (train, "train_20"),
+        (lambda config: None, "lambda_20"),
+        (functools.partial(train), "partial_20"),
+        (tune.Script(["python"], {"x": "(x)"}), "Script_20"),
+    ],
+)
+def test_a_run_without_a_name_is_called_by_its_trainable_and_the_time(trainable: Any, begins: str) -> None:
+    assert default_name(trainable).startswith(begins)
+
+
+# --- searchers and schedulers ---
+
+
+def test_searchers_by_name_by_options_and_as_objects() -> None:
+    assert isinstance(resolve_searcher(None, SPACE, METRIC, 0)[0], GPSearcher)
+    assert isinstance(resolve_searcher(None, GRID, METRIC, 0)[0], RandomSearcher), "nothing to search"
+    searcher, about = resolve_searcher({"name": "grid", "points": 4}, SPACE, METRIC, 0)
+    assert isinstance(searcher, GridSearcher)
+    assert about == {"name": "grid", "points": 4}
+    mine = RandomSearcher(SPACE)
+    assert resolve_searcher(mine, SPACE, METRIC, 0) == (mine, {"name": "RandomSearcher"})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("tpe", "search_alg is 'tpe'; it must be one of gp, random, sobol, grid"),
+        ({"points": 3}, "search_alg is ''"),
+        ({"name": "gp", "depth": 3}, "search_alg 'gp' cannot be made: .*'depth'"),
+        (object(), "search_alg is <object.*; it must be a name such as 'gp', or an object with uses_results"),
+        (3, "search_alg is 3"),
+    ],
+)
+def test_searchers_that_cannot_be(given: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        resolve_searcher(given, SPACE, METRIC, 0)
+
+
+@pytest.mark.parametrize("alg", ["random", RandomSearcher(SPACE)])
+def test_a_seed_that_cannot_be(alg: Any) -> None:
+    with pytest.raises(SpecError, match="seed is -3; it must be a whole number of at least 0"):
+        resolve_searcher(alg, SPACE, METRIC, -3)
+
+
+@pytest.mark.parametrize("name", ["median", "Median_Stopping_Rule", "medianstopping"])
+def test_the_median_rule_has_rays_names_too(name: str) -> None:
+    make, about = resolve_scheduler(name, METRIC)
+    assert isinstance(make(), MedianStoppingRule)
+    assert make() is not make(), "each replay needs a fresh one"
+    assert about == {"name": name}
+
+
+def test_schedulers_by_options_and_as_objects() -> None:
+    assert isinstance(resolve_scheduler(None, METRIC)[0](), FIFOScheduler)
+    make, about = resolve_scheduler({"name": "median", "grace_period": 5}, METRIC)
+    assert make()._grace == 5  # type: ignore[attr-defined]
+    assert about == {"name": "median", "grace_period": 5}
+    mine = MedianStoppingRule(METRIC)
+    make, about = resolve_scheduler(mine, METRIC)
+    assert make() is not mine
+    assert about == {"name": "MedianStoppingRule"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("asha2", "scheduler is 'asha2'; it must be one of .*fifo.*median"),
+        ({}, "scheduler is ''"),
+        ({"name": "median", "speed": 3}, "scheduler 'median' cannot be made: .*'speed'"),
+        ({"name": "fifo", "grace_period": 3}, "scheduler 'fifo' cannot be made"),
+        ({"name": "median", "grace_period": -1}, "needs grace_period >= 0 .* they are -1 and 3"),
+        ({"name": "median", "min_samples_required": 0}, "min_samples_required >= 1; they are 1 and 0"),
+        (object(), "scheduler is <object.*, which has no on_result; it must be a name such as 'median'"),
+    ],
+)
+def test_schedulers_that_cannot_be(given: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        resolve_scheduler(given, METRIC)
+
+
+def test_a_scheduler_is_made_for_the_runs_metric() -> None:
+    assert make_scheduler("median", METRIC)._metric == METRIC  # type: ignore[attr-defined]
+
+
+# --- stopping, times, trials ---
+
+
+def test_stop_criteria_and_functions() -> None:
+    assert resolve_stop(None) == ({}, None)
+    assert resolve_stop({"training_iteration": 10, "loss": 0.5})[0] == {
+        "training_iteration": 10.0,
+        "loss": 0.5,
+    }
+    heard = []
+
+    def stop(trial_id: str, result: dict[str, Any]) -> bool:
+        heard.append((trial_id, result))
+        return bool(result["loss"] < 1)
+
+    criteria, stopper = resolve_stop(stop)
+    assert criteria == {}
+    trial = Trial("00002", 2, {"x": 0.5}, {}, 0.0)
+    trial.history.append(1, {"loss": 2.0}, 0.0)
+    assert stopper(trial) is False
+    trial.history.append(2, {"loss": 0.5, "text": "t"}, 0.0)
+    assert stopper(trial) is True
+    assert heard[1] == ("00002", {"loss": 0.5, "text": "t", "trial_id": "00002", "config": {"x": 0.5}})
+    assert stopper.stop_all() is False
+
+
+def test_a_stopper_of_ray_ends_the_whole_run() -> None:
+    class Stopper:
+        calls = 0
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            self.calls += 1
+            return False
+
+        def stop_all(self) -> bool:
+            return self.calls >= 2
+
+    _, stopper = resolve_stop(Stopper())
+    trial = Trial("00002", 2, {}, {}, 0.0)
+    assert [(stopper(trial), stopper.stop_all()) for _ in range(2)] == [(False, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("stop", "message"),
+    [
+        (5, r"stop is 5; it must be a dictionary, or a function of \(trial_id, result\)"),
+        ({"loss": "low"}, r"stop\['loss'\] is 'low'; it must be a number to be reached"),
+        ({"loss": True}, r"stop\['loss'\] is True"),
+        ({"loss": float("nan")}, r"stop\['loss'\] is nan"),
+    ],
+)
+def test_stop_criteria_that_cannot_be(stop: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        resolve_stop(stop)
+
+
+def test_time_budgets() -> None:
+    assert seconds(None) is None
+    assert seconds(2.5) == 2.5
+    assert seconds(datetime.timedelta(minutes=2)) == 120.0
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "space", "searcher", "guesses", "expected"),
+    [
+        (None, SPACE, RandomSearcher(SPACE), 0, 1),
+        (7, SPACE, RandomSearcher(SPACE), 0, 7),
+        (-1, SPACE, RandomSearcher(SPACE), 0, -1),
+        (None, GRID, RandomSearcher(GRID), 0, 6),
+        (2, GRID, RandomSearcher(GRID), 3, 12),
+        (None, GRID, GridSearcher(GRID), 0, 6),
+        (4, GRID, GridSearcher(GRID), 0, 4),
+        (99, GRID, GridSearcher(GRID), 0, 6),
+        (None, GRID, GridSearcher(GRID), 2, 8),
+        (99, GRID, GridSearcher(GRID), 2, 8),
+    ],
+)
+def test_how_many_trials(num_samples: Any, space: Any, searcher: Any, guesses: int, expected: int) -> None:
+    assert total_trials(num_samples, space, searcher, guesses) == expected
+
+
+@pytest.mark.parametrize("num_samples", [0, -2, 1.5, True, "3"])
+def test_numbers_of_trials_that_cannot_be(num_samples: Any) -> None:
+    with pytest.raises(SpecError, match=r"num_samples is .*; it must be at least 1, or -1 for no bound"):
+        total_trials(num_samples, SPACE, RandomSearcher(SPACE))
+
+
+def test_guesses_are_checked_and_copied() -> None:
+    given = [{"x": 0.5}]
+    guesses = make_guesses(given, SPACE)
+    assert guesses == given
+    assert guesses[0] is not given[0]
+    assert make_guesses(None, SPACE) == []
+    with pytest.raises(SpaceError, match=r"'x': 3 is not in uniform"):
+        make_guesses([{"x": 3}], SPACE)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CheckpointConfig(num_to_keep=0), "num_to_keep is 0; it must be at least 1, or None to keep"),
+        (lambda: CheckpointConfig(num_to_keep=1.5), "num_to_keep is 1.5"),  # type: ignore[arg-type]
+        (lambda: CheckpointConfig(None, "loss", "best"), "checkpoint_score_order is 'best'; it must be"),
+    ],
+)
+def test_checkpoint_settings_that_cannot_be(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        make()
+
+
+def test_checkpoint_settings() -> None:
+    assert CheckpointConfig().metric is None
+    assert CheckpointConfig(2, "loss", "min").metric == METRIC
+    assert FailureConfig() == FailureConfig(0, False)
+
+
+# --- what has changed ---
+
+
+def test_fingerprints_tell_when_space_or_source_has_changed() -> None:
+    def one(config: Any) -> int:
+        return 1
+
+    def other(config: Any) -> int:
+        return 2
+
+    first = fingerprints(one, SPACE)
+    assert first == fingerprints(one, SearchSpace({"x": uniform(0, 1)}))
+    assert fingerprints(other, SPACE)["trainable"] != first["trainable"]
+    assert fingerprints(one, SearchSpace({"x": uniform(0, 2)}))["space"] != first["space"]
+    wrapped = tune.with_parameters(tune.with_resources(one, {"cpu": 1}), data=[1])
+    assert fingerprints(wrapped, SPACE) == first, "neither resources nor data are what it does"
+
+
+def test_fingerprints_of_objects_do_not_depend_on_where_they_lie() -> None:
+    class Trainer:
+        def __call__(self, config: Any) -> None:
+            """Trains."""
+
+    assert fingerprints(Trainer(), SPACE) == fingerprints(Trainer(), SPACE)
+    assert fingerprints(functools.partial(train), SPACE) == fingerprints(functools.partial(train), SPACE)
+    scripts = [tune.Script(["python", name], {"x": "(x)"}) for name in ("a.py", "a.py", "b.py")]
+    a, same, b = (fingerprints(s, SPACE)["trainable"] for s in scripts)
+    assert a == same != b
+
+
+# --- refused by tune.run before anything starts ---
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"metric": None}, r"metric is None and mode is 'max'; say what to optimise"),
+        ({"mode": None}, r"metric is 'score' and mode is None"),
+        ({"mode": "best"}, r"mode is 'best'; it must be \"max\" or \"min\""),
+        ({"num_samples": 0}, "num_samples is 0"),
+        ({"max_concurrent_trials": 0}, "max_concurrent_trials is 0; it must be at least 1, or None"),
+        ({"resources_per_trial": {"gpu": -1}}, "asks for gpu = -1; it must be a number of at least 0"),
+        ({"resources_per_trial": {"gpu": 1.5}}, "asks for gpu = 1.5; above 1 it must be a whole number"),
+        ({"resources_per_trial": 1}, "resources_per_trial is 1; it must be a dictionary"),
+        ({"scope": "best"}, "scope is 'best'; it must be one of last, avg"),
+        ({"time_budget_s": 0}, "time_budget_s is 0; it must be a positive number of seconds"),
+        ({"time_budget_s": float("inf")}, "time_budget_s is inf"),
+        ({"grace_period_s": -1}, "grace_s is -1; it must be a positive number of seconds"),
+        ({"max_failures": -2}, "max_failures is -2; it must be 0 or more, or -1"),
+        ({"name": "a/b"}, "name is 'a/b'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"executor": "slurm"}, r"executor is 'slurm'; it must be \"ray\" or \"inline\""),
+        ({"resume": True}, "resume needs the name of the run to go on with: give name="),
+        ({"stop": 3}, "stop is 3"),
+        ({"search_alg": "grid"}, "grid search cannot list the values of 'x'"),
+        ({"points_to_evaluate": [{"y": 1}]}, "'y' is not in the search space"),
+        ({"config": [1]}, r"a search space is a dictionary of names and domains, not \[1\]"),
+    ],
+)
+def test_a_run_that_cannot_be_leaves_no_trace(given: dict[str, Any], message: str, run_settings: Any) -> None:
+    settings = {"config": {"x": uniform(0, 1)}, "metric": "score", "mode": "max", **run_settings, **given}
+    settings.setdefault("executor", "inline")
+    with pytest.raises((SpecError, SpaceError), match=message):
+        tune.run(train, **settings)
+    assert not Path(run_settings["journal"].removeprefix("sqlite:///")).exists()
+
+
+def test_a_trainable_that_cannot_be_called_is_refused(run_settings: Any) -> None:
+    with pytest.raises(TrainableError, match="cannot be called with one config"):
+        tune.run(lambda: None, config={}, metric="m", mode="max", **run_settings)  # type: ignore[arg-type,misc]
+
+
+def test_the_objects_of_tuner_say_the_same_as_the_settings_of_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: dict[str, Any] = {}
+    monkeypatch.setattr(tune, "run", lambda trainable, **settings: heard.update(settings))
+    space = {"x": choice([1])}
+    tune_config = tune.TuneConfig(metric="m", mode="min", num_samples=3, seed=5, time_budget_s=9)
+    run_config = tune.RunConfig(
+        name="n",
+        failure_config=FailureConfig(max_failures=2, fail_fast=True),
+        checkpoint_config=CheckpointConfig(num_to_keep=1),
+    )
+    tune.Tuner(
+        train, param_space=space, tune_config=tune_config, run_config=run_config, executor="inline"
+    ).fit()
+    expected = {"metric": "m", "mode": "min", "num_samples": 3, "seed": 5, "time_budget_s": 9, "name": "n"}
+    expected |= {"max_failures": 2, "fail_fast": True, "checkpoint_config": CheckpointConfig(num_to_keep=1)}
+    expected |= {"config": space, "executor": "inline"}
+    assert {k: heard[k] for k in expected} == expected
+    assert not heard.get("resume")
+    tune.Tuner.restore("old", train, param_space=space, tune_config=tune_config, run_config=run_config).fit()
+    assert (heard["name"], heard["resume"]) == ("old", True)
+    assert run_config.name == "n", "what the user made stays as it was"
+
+
+def test_a_grid_of_integers_needs_no_number_of_samples() -> None:
+    space = SearchSpace({"k": randint(0, 5)})
+    searcher, _ = resolve_searcher("grid", space, METRIC, 0)
+    assert total_trials(None, space, searcher) == 5

@@ -1,0 +1,40 @@
+"""A session on the bench: what it emits, in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raytune_gp.storage.artifacts import Storage
+from raytune_gp.trainable.session import Context, Session
+
+
+class Bench:
+    """A session, its storage, and what it has said."""
+
+    def __init__(self, tmp_path: Path, **options: Any):
+        self.said: list[tuple[str, dict[str, Any]]] = []
+        self.news = threading.Condition()
+        self.storage = Storage(str(tmp_path / "results"), "run")
+        context = Context("run", "00000", self.storage.path("trial_00000"), {"cpu": 1})
+        self.session = Session(self.hear, context, self.storage, **options)
+
+    def hear(self, kind: str, body: Mapping[str, Any]) -> None:
+        with self.news:
+            self.said.append((kind, dict(body)))
+            self.news.notify_all()
+
+    def wait(self, count: int, seconds: float = 10.0) -> None:
+        """Until so many reports were said."""
+        with self.news:
+            assert self.news.wait_for(lambda: len(self.reports) >= count, seconds), self.said
+
+    @property
+    def reports(self) -> list[dict[str, Any]]:
+        return [body["metrics"] for kind, body in self.said if kind == "report"]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.said]

@@ -1,0 +1,351 @@
+"""Programs as trainables: real ones, as Python and the shell start them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from raytune_gp.errors import SpecError
+from raytune_gp.trainable import program
+from raytune_gp.trainable.run import Outcome, run_attempt
+from raytune_gp.trainable.script import Scraper, Script
+from tests.trainable.support import Bench
+
+ACCURACY = {"accuracy": r"acc=([0-9.a-z+-]+)"}
+
+
+class Runner(Bench):
+    """Runs programs as a trial; `log` is what they printed."""
+
+    def __init__(self, tmp_path: Path):
+        super().__init__(tmp_path)
+        self.path = tmp_path / "log.txt"
+
+    def run(self, code: str, config: Mapping[str, Any] | None = None, **options: Any) -> Outcome:
+        """Python `code` as a program, to its end."""
+        return self.run_command(["python", "-c", code], config, **options)
+
+    def run_command(
+        self, command: list[str], config: Mapping[str, Any] | None = None, **options: Any
+    ) -> Outcome:
+        script = Script(command, **{"metrics": ACCURACY, **options})
+        with self.path.open("a", encoding="utf-8", newline="") as log, contextlib.redirect_stdout(log):
+            return run_attempt(script, dict(config or {}), self.session)
+
+    def values(self, name: str = "accuracy") -> list[float]:
+        return [r[name] for r in self.reports]
+
+    @property
+    def log(self) -> str:
+        return self.path.read_text("utf-8")
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path)
+
+
+@contextlib.contextmanager
+def in_background(call: Callable[[], Outcome]) -> Iterator[list[Outcome]]:
+    """`call` runs beside the block and has ended after it; its outcome is in the list."""
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(call()))
+    thread.start()
+    try:
+        yield outcomes
+    finally:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def gone(path: Path, seconds: float = 3.0) -> bool:
+    """Whether the process whose id is in the file at `path` ends within so many seconds."""
+    pid = int(path.read_text())
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    return False
+
+
+# --- metrics in lines ---
+
+
+def feed(patterns: dict[str, str], *lines: str) -> list[dict[str, float]]:
+    scraper = Scraper(patterns)
+    return [report for line in lines for report in scraper.feed(line)] + scraper.finish()
+
+
+BOTH = {"loss": r"loss=(\S+)", "acc": r"acc=(\S+)"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["acc=0.5 loss=2"], [{"acc": 0.5, "loss": 2}]),
+        (["loss=2", "noise", "acc=0.5"], [{"acc": 0.5, "loss": 2}]),
+        (["loss=2", "acc=1", "loss=1", "acc=2"], [{"loss": 2, "acc": 1}, {"loss": 1, "acc": 2}]),
+        (["loss=3", "loss=2", "loss=1 acc=1"], [{"loss": 3}, {"loss": 2}, {"loss": 1, "acc": 1}]),
+        (["acc=1 loss=2 acc=3 loss=4"], [{"acc": 1, "loss": 2}, {"acc": 3, "loss": 4}]),
+        (["acc=1e-3 loss=nan"], [{"acc": 0.001, "loss": pytest.approx(float("nan"), nan_ok=True)}]),
+        (["acc=good", "acc=1"], [{"acc": 1}]),
+        (["nothing"], []),
+    ],
+)
+def test_metrics_are_gathered_into_reports(lines: list[str], expected: Any) -> None:
+    assert feed(BOTH, *lines) == expected
+
+
+def test_a_group_that_took_no_part_is_no_number() -> None:
+    assert feed({"m": r"done(?: m=(\d+))?"}, "done", "done m=3") == [{"m": 3}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("python train.py", ACCURACY), r"command is 'python train.py'; it must be a list"),
+        (([], ACCURACY), r"command is \[\]"),
+        ((["python"], {}), "metrics is empty; it must have at least the metric to optimise"),
+        ((["python"], {"m": "acc=[0-9"}), "the pattern of metric 'm' is .*, no regular expression"),
+        ((["python"], {"m": "acc=.*"}), "with 0 groups; it must have one, around the number"),
+        ((["python"], {"m": "(a)(b)"}), "with 2 groups"),
+    ],
+)
+def test_what_cannot_be_a_script(arguments: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Script(*arguments)
+
+
+# --- a program's output ---
+
+
+def test_lines_become_reports_in_order_and_are_kept(runner: Runner) -> None:
+    outcome = runner.run("for e in range(3): print(f'epoch {e}: acc={e / 4}')")
+    assert outcome == Outcome("completed")
+    assert runner.values() == [0.0, 0.25, 0.5]
+    assert runner.log == "epoch 0: acc=0.0\nepoch 1: acc=0.25\nepoch 2: acc=0.5\n"
+
+
+def test_both_streams_are_heard_as_they_are_written_and_blank_lines_kept(runner: Runner) -> None:
+    runner.run("import sys; print('acc=1'); print(); print('acc=2', file=sys.stderr); print('end', end='')")
+    assert runner.values() == [1.0, 2.0]
+    assert runner.log == "acc=1\n\nacc=2\nend\n"
+
+
+def test_reports_come_while_the_program_runs_also_at_carriage_returns(runner: Runner) -> None:
+    code = "import time\nfor e in range(2): print(f'acc={e}', end='\\r'); time.sleep(.5)\ntime.sleep(100)"
+    with in_background(lambda: runner.run(code)):
+        began = time.monotonic()
+        runner.wait(2)
+        assert time.monotonic() - began < 5
+        runner.session.interrupt("stop")
+    assert runner.values() == [0.0, 1.0]
+
+
+def in_two_writes(first: bytes, second: bytes) -> str:
+    """A program that writes these, with a pause between."""
+    return f"import os, time; os.write(1, {first!r}); time.sleep(.3); os.write(1, {second!r})"
+
+
+def test_line_ends_of_other_systems_end_one_line(runner: Runner) -> None:
+    runner.run(in_two_writes(b"acc=1\r", b"\nacc=2\r\n50%\rdone\n"))
+    assert runner.log == "acc=1\nacc=2\n50%\ndone\n"
+
+
+def test_bytes_that_are_no_text_are_replaced_and_letters_cut_in_two_put_together(runner: Runner) -> None:
+    assert runner.run(in_two_writes(b"\xff\xfe acc=0.5\n\xc3", b"\xa9 \xc3")) == Outcome("completed")
+    assert runner.values() == [0.5]
+    assert runner.log == "\ufffd\ufffd acc=0.5\né \ufffd\n"
+
+
+def test_ten_megabytes_are_quick_in_many_lines_and_in_one(runner: Runner) -> None:
+    began = time.monotonic()
+    runner.run(
+        "line = 'x' * 99\nfor _ in range(100_000): print(line)\nprint('acc=1')", env={"PYTHONUNBUFFERED": ""}
+    )
+    assert runner.values() == [1.0]
+    assert len(runner.log) == 10_000_006
+    runner.run("print('x' * 10_000_000); print('acc=2')")
+    assert runner.values() == [1.0, 2.0]
+    assert time.monotonic() - began < 6
+
+
+# --- its arguments ---
+
+
+def test_a_config_becomes_arguments(runner: Runner) -> None:
+    config = {
+        "learning_rate": 1e-05,
+        "epochs": 3,
+        "flag": True,
+        "off": False,
+        "name": "a b; $HOME '\"",
+        "negative": -1.5,
+        "none": None,
+        "model": {"depth": 4, "inner": {"width": 0.1}},
+    }
+    runner.run("import sys, json; print(json.dumps(sys.argv[1:])); print('acc=1')", config)
+    expected = (
+        '["--learning_rate", "1e-05", "--epochs", "3", "--flag", "true", "--off", "false", "--name", '
+        '"a b; $HOME \'\\"", "--negative", "-1.5", "--none", "None", "--model.depth", "4", '
+        '"--model.inner.width", "0.1"]'
+    )
+    assert runner.log.splitlines()[0] == expected
+
+
+def test_floats_arrive_to_the_bit(runner: Runner) -> None:
+    value = 0.1 + 0.2
+    runner.run("import sys; print('acc=' + repr(float(sys.argv[2])))", {"x": value})
+    assert runner.values() == [value]
+
+
+def test_the_environment_is_the_workers_with_additions(runner: Runner, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FROM_WORKER", "yes")
+    code = "import os; print(os.environ['FROM_WORKER'], os.environ['MINE'], os.environ['N']); print('acc=1')"
+    assert runner.run(code, env={"MINE": "here", "N": 3}).kind == "completed"
+    assert runner.log.splitlines()[0] == "yes here 3"
+
+
+def test_standard_input_is_empty(runner: Runner) -> None:
+    assert runner.run("import sys; assert sys.stdin.read() == ''; print('acc=1')").kind == "completed"
+
+
+def test_python_is_this_python(runner: Runner) -> None:
+    runner.run("import sys; print(sys.executable)")
+    assert runner.log.strip() == sys.executable
+
+
+# --- its end ---
+
+
+def test_an_exit_code_is_a_failure_with_the_last_lines(runner: Runner) -> None:
+    outcome = runner.run("for i in range(40): print('line', i)\nraise SystemExit(7)")
+    assert outcome.kind == "failed"
+    error = str(outcome.error)
+    assert "the program exited with code 7. Its last lines:\nline 20\n" in error
+    assert "line 39\n" in error
+    assert "line 19\n" not in error
+    assert error.splitlines()[-1] == "TrainableError: the program exited with code 7"
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "SIGKILL"), (41, "signal 41")]
+)
+def test_a_signal_is_a_failure_by_its_name(runner: Runner, number: int, name: str) -> None:
+    outcome = runner.run(f"import os; print('acc=1'); os.kill(os.getpid(), {int(number)})")
+    assert outcome.kind == "failed"
+    assert str(outcome.error).endswith(f"the program was ended by {name}")
+    assert runner.values() == [1.0], "what it said before counts"
+
+
+@pytest.mark.parametrize("command", ["no-such-program", "/etc/hostname"])
+def test_a_program_that_cannot_be_started(runner: Runner, command: str) -> None:
+    outcome = runner.run_command([command])
+    assert outcome.kind == "failed"
+    assert f"TrainableError: the program {command!r} cannot be started: [Errno " in str(outcome.error)
+
+
+def test_an_interruption_ends_a_silent_program(runner: Runner, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    code = (
+        f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); print('acc=1'); time.sleep(100)"
+    )
+    with in_background(lambda: runner.run(code)) as outcomes:
+        runner.wait(1)
+        began = time.monotonic()
+        runner.session.interrupt("stop")
+    assert outcomes == [Outcome("interrupted")]
+    assert time.monotonic() - began < 2
+    assert gone(pid)
+
+
+def test_an_interruption_ends_a_program_that_has_closed_its_output(runner: Runner) -> None:
+    code = "import os, time; print('acc=1'); os.close(1); os.close(2); time.sleep(100)"
+    with in_background(lambda: runner.run(code)) as outcomes:
+        runner.wait(1)
+        time.sleep(0.3)
+        runner.session.interrupt("stop")
+    assert outcomes == [Outcome("interrupted")]
+
+
+def test_a_program_may_save_itself_at_sigterm(runner: Runner, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    code = f"""
+import signal, sys, time
+def save(*_):
+    time.sleep(.3)
+    open({str(saved)!r}, "w").write("state")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("acc=1")
+while True: time.sleep(.1)
+"""
+    with in_background(lambda: runner.run(code)) as outcomes:
+        runner.wait(1)
+        runner.session.interrupt("stop")
+    assert outcomes == [Outcome("interrupted")]
+    assert saved.read_text() == "state"
+
+
+def test_a_program_that_will_not_end_is_killed(runner: Runner, monkeypatch: Any) -> None:
+    monkeypatch.setattr(program, "TERMINATE_S", 0.5)
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('acc=1'); time.sleep(100)"
+    )
+    with in_background(lambda: runner.run(code)) as outcomes:
+        runner.wait(1)
+        began = time.monotonic()
+        runner.session.interrupt("stop")
+    assert outcomes == [Outcome("interrupted")]
+    assert 0.5 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("how", ["", "setsid ", "nohup ", "setsid nohup "])
+def test_children_left_behind_are_ended_and_do_not_hold_the_trial(
+    runner: Runner, tmp_path: Path, how: str
+) -> None:
+    pid = tmp_path / "pid"
+    script = (
+        f"{how}sh -c 'echo $$ > {pid}; exec sleep 100' & while [ ! -s {pid} ]; do sleep .05; done; echo acc=1"
+    )
+    began = time.monotonic()
+    assert runner.run_command(["sh", "-c", script, "name"]) == Outcome("completed")
+    assert time.monotonic() - began < 3
+    assert gone(pid, 0.5)
+    assert runner.values() == [1.0]
+
+
+def test_children_are_ended_with_an_interrupted_program(runner: Runner, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"setsid sh -c 'echo $$ > {pid}; exec sleep 100' & sleep .3; echo acc=1; sleep 100"
+    with in_background(lambda: runner.run_command(["sh", "-c", script, "name"])):
+        runner.wait(1)
+        runner.session.interrupt("stop")
+    assert gone(pid, 0.5)
+
+
+def test_a_child_that_goes_on_talking_cannot_hold_the_trial(runner: Runner) -> None:
+    script = "setsid env -i sh -c 'i=0; while [ $i -lt 30000 ]; do echo noise; i=$((i+1)); done' & echo acc=1"
+    began = time.monotonic()
+    assert runner.run_command(["sh", "-c", script, "name"]) == Outcome("completed")
+    assert time.monotonic() - began < 5
+
+
+def test_nothing_of_a_program_stays_open(runner: Runner) -> None:
+    runner.run("print('acc=1')")
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for _ in range(3):
+        runner.run("print('acc=1')")
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
