@@ -9,15 +9,16 @@ compared.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import write
 from raytune_gp.protocols import Searcher, SuggestionRequest
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.searchers.random import RandomSearcher
@@ -157,6 +158,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--problems", nargs="*", default=[p.name for p in PROBLEMS])
     arguments = parser.parse_args()
     titles = ("GP", "random", "Sobol")
@@ -170,8 +172,8 @@ def main() -> None:
         if problem.name in arguments.problems:
             results.append(compare(problem, arguments.seeds, arguments.trials))
             print(row(results[-1]), flush=True)
-    for result in results:
-        print(json.dumps(result))
+    command = f"python -m benchmarks.synthetic --seeds {arguments.seeds} --trials {arguments.trials}"
+    write({"command": command, "results": results}, arguments.out)
 
 
 if __name__ == "__main__":

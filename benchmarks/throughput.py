@@ -2,11 +2,11 @@
 
     python -m benchmarks.throughput --out benchmarks/results/throughput.json
 
-First a history of 20,000 finished trials is written by the simulated executor. Then the run is resumed on Ray
-with 4 workers that report at a steady rate, under the median stopping rule (which finds them better than all
-of the history, so that none is stopped). A report's time is read on the worker's clock, its decision's on
-the coordinator's; both are processes of this machine. The second part times `tune.report` itself while the
-coordinator fits Gaussian processes.
+First a history of 20,000 finished trials is written by the simulated executor. Then the run is resumed on
+Ray with 4 workers that report at a steady rate, under the median stopping rule (which compares them with
+the whole history at their first report, and asks for five others at later ones). A report's time is read on
+the worker's clock, its decision's on the coordinator's; both are processes of this machine. The second part
+times `tune.report` itself while the coordinator fits Gaussian processes.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def fan_in(directory: str, trials: int, steps: int, rate: float) -> dict[str, An
         metric="score",
         mode="max",
         search_alg="random",
-        scheduler="median",
+        scheduler={"name": "median", "min_samples_required": 5},
         num_samples=trials + 4,
         max_concurrent_trials=4,
         name="history",
@@ -143,7 +143,7 @@ def _hammer_with(config: Mapping[str, Any], steps: int, rate: float) -> None:
 def while_the_gp_fits(directory: str) -> dict[str, Any]:
     """`tune.report` timed in trials of a run whose searcher is the Gaussian process."""
     results = tune.run(
-        tune.with_parameters(_hammer_with, steps=300, rate=300),
+        tune.with_parameters(_hammer_with, steps=200, rate=100),
         config=SPACE,
         metric="score",
         mode="max",

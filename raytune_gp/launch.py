@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
@@ -74,6 +75,8 @@ class Launch:
         """Create the run, or take it up again; returns its state so far."""
         if self.resume and (self.resume != "auto" or journal.exists(self.spec.name)):
             return self._reenter(journal)
+        if not journal.exists(self.spec.name):
+            self._admit()
         journal.create_run(self.spec.name, RunCreated(time.time(), self.spec.to_json()))
         return RunState.of(event for _, event in journal.read(self.spec.name))
 
@@ -83,12 +86,20 @@ class Launch:
         self.spec = state.spec.changed(changes)
         if state.status is RunStatus.COMPLETED and not changes:
             return state
+        self._admit()
         event = RunResumed(max(time.time(), state.now), changes)
         term = journal.raise_term(self.spec.name)
         stale = journal.open_requests(self.spec.name)
         journal.append(self.spec.name, term, state.index + 1, [event], stale)
         state.apply(event)
         return state
+
+    def _admit(self) -> None:
+        """Refuse what Ray cannot run while nothing is written yet: no name is used up, no other run ended."""
+        if self.executor == "ray":
+            from raytune_gp.execution.driver import admit
+
+            admit(self.spec)
 
     def _changes(self, state: RunState) -> dict[str, Any]:
         """What this call asks for beyond the run in the journal; tells what else has changed."""
@@ -160,11 +171,10 @@ class Launch:
     def _execute_on_ray(self, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]) -> None:
         import ray
 
-        from raytune_gp.execution.driver import follow, init_ray, start_coordinator
+        from raytune_gp.execution.driver import follow, start_coordinator
         from raytune_gp.execution.payload import Payload
         from raytune_gp.execution.worker import WorkerSettings
 
-        init_ray()
         spec = self.spec
         trainable = self.trainable
         parameters: dict[str, Any] = {}
@@ -182,7 +192,13 @@ class Launch:
         )
         parts = Payload.of(self.parts, storage)
         plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker)
-        follow(start_coordinator(plan), state, listen)
+        follow(start_coordinator(plan, self._workers_ahead(state)), state, listen)
+
+    def _workers_ahead(self, state: RunState) -> float:
+        """How many workers a new run wants at first; one that was begun before asks for its own."""
+        if state.term:
+            return 0
+        return min(self.spec.max_concurrent_trials or math.inf, state.budget)
 
     # --- afterwards ---
 

@@ -58,7 +58,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The coordinator's constructor arguments; small, since they must outlive the driver."""
+    """The coordinator's constructor arguments; small, since they must outlive the driver.
+
+    `started` is how many workers the driver makes ahead, under the names that a new run gives its first.
+    """
 
     run: str
     run_id: str
@@ -66,6 +69,7 @@ class RunPlan:
     seed: int
     parts: Payload
     worker: WorkerSettings
+    started: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Coordinator:
         self._plan = plan
         self._journal = SQLJournal(plan.journal)
         parts: Parts = plan.parts.load(Storage(plan.worker.storage_path, plan.run))
-        self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
+        self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed), plan.started)
         self._run = Loop(
             plan.run, parts.make_experiment, self._journal, self._executor, on_commit=self._committed
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -18,30 +19,49 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raytune_gp.errors import RunExistsError, RunFailedError, SpecError
 from raytune_gp.events import Event
 from raytune_gp.execution.coordinator import Coordinator, Progress, RunPlan
-from raytune_gp.execution.resources import why_it_never_fits
-from raytune_gp.execution.worker import NAMESPACE
-from raytune_gp.state import RunState
+from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
+from raytune_gp.execution.worker import NAMESPACE, make_worker
+from raytune_gp.spec import ExperimentSpec
+from raytune_gp.state import RunState, RunStatus
 
-__all__ = ["follow", "start_coordinator"]
+__all__ = ["admit", "follow", "init_ray", "start_coordinator"]
 
+INTERRUPTED = "interrupted from the keyboard"
 POLL_S = 1.0
 UNREACHABLE_S = 60.0
 """So long the driver waits for a coordinator that Ray is restarting."""
 
+FEW = 4
+"""So many workers are made ahead even where less is free: what Ray says is free is a second old, and a few
+workers that wait for their resources cost nothing."""
+
 Listener = Callable[[RunState, Sequence[Event]], None]
 
 
-def start_coordinator(plan: RunPlan) -> Any:
-    """Create the coordinator on this driver's node, where the journal is.
+def admit(spec: ExperimentSpec) -> None:
+    """Connect to Ray, and refuse a run that it cannot take, before anything is written.
 
     Raises RunExistsError where the run is going on already, and SpecError where no node could hold a trial.
     """
-    never = why_it_never_fits(plan.worker.resources)
+    init_ray()
+    never = why_it_never_fits(spec.resources)
     if never is not None:
         raise SpecError(f"resources_per_trial can never be met: {never}. Ask for less, or add such a node")
     with contextlib.suppress(ValueError):
-        ray.get_actor(plan.worker.coordinator, NAMESPACE)
-        raise RunExistsError(f"the run {plan.run!r} is going on in this cluster already")
+        ray.get_actor(spec.name, NAMESPACE)
+        raise RunExistsError(f"the run {spec.name!r} is going on in this cluster already")
+
+
+def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
+    """Create the coordinator on this driver's node, where the journal is.
+
+    Of a new run, up to `ahead` workers are made beside it, as many as fit: they start while it does, and it
+    finds them under the names that it gives its first workers. One that it never asks for leaves by itself
+    when the run is over.
+    """
+    if ahead:
+        free, total = slots_free(plan.worker.resources), slots_in_all(plan.worker.resources)
+        plan = replace(plan, started=int(min(ahead, max(free, min(total, FEW)))))
     here = ray.get_runtime_context().get_node_id()
     options = {
         "name": plan.worker.coordinator,
@@ -51,7 +71,10 @@ def start_coordinator(plan: RunPlan) -> Any:
         "max_task_retries": 0,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
     }
-    return ray.remote(Coordinator).options(**options).remote(plan)
+    coordinator = ray.remote(Coordinator).options(**options).remote(plan)
+    for slot in range(plan.started):
+        make_worker(plan.run_id, f"w{slot}/1", plan.worker)
+    return coordinator
 
 
 def follow(coordinator: Any, state: RunState, listener: Listener) -> None:
@@ -73,12 +96,14 @@ def follow(coordinator: Any, state: RunState, listener: Listener) -> None:
                     raise RunFailedError(f"the coordinator failed: {progress.error}")
                 if progress.over:
                     return
+                if interrupted and state.status is RunStatus.RUNNING:
+                    coordinator.stop.remote(INTERRUPTED)  # again: one that was starting has not heard it
             except KeyboardInterrupt:
                 if interrupted:
                     _kill_workers(state)
                     raise
                 interrupted = True
-                coordinator.stop.remote("interrupted from the keyboard")
+                coordinator.stop.remote(INTERRUPTED)
     finally:
         with contextlib.suppress(RayError):
             ray.kill(coordinator)

@@ -115,11 +115,13 @@ class Loop:
         try:
             for input in inputs or (msg.Tick(),):
                 events += self.experiment.advance(input, now)
+            if events or requests:
+                self._commit(events, first_index, requests)
+        except StaleTermError:
+            raise
         except Exception:
             self._give_up(traceback.format_exc(), requests)
             return
-        if events or requests:
-            self._commit(events, first_index, requests)
         for command in self.experiment.commands():
             self._executor.send(command)
 

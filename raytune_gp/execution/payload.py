@@ -38,11 +38,20 @@ class Payload:
         return cls(digest, None, path)
 
     def load(self, storage: Storage) -> Any:
-        """The object. Raises JournalError where the file is not the one that was written."""
-        data = self.data if self.data is not None else storage.read_bytes(str(self.path))
+        """The object. Raises JournalError where the file is absent, or not the one that was written."""
+        data = self.data if self.data is not None else self._read(storage)
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise JournalError(
                 f"{self.path} in {storage.root} was changed since this run began, and is not loaded: resume "
                 f"the run, which writes it anew"
             )
         return cloudpickle.loads(data)
+
+    def _read(self, storage: Storage) -> bytes:
+        try:
+            return storage.read_bytes(str(self.path))
+        except FileNotFoundError as error:
+            raise JournalError(
+                f"{self.path}, which the driver wrote, is not in {storage.root} on this node: storage_path "
+                f"must be a directory that every node sees, or a URI such as s3://bucket/folder"
+            ) from error

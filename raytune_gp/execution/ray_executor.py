@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from raytune_gp import messages as msg
-from raytune_gp.execution.resources import actor_options, slots_free
-from raytune_gp.execution.worker import NAMESPACE, Worker, WorkerSettings
+from raytune_gp.execution.resources import slots_free
+from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.storage.artifacts import Storage
 
@@ -37,9 +37,12 @@ CAPACITY_S = 2.0
 
 
 class RayExecutor:
-    """One coordinator's hands. `term` fences its messages; workers are named after `run_id`."""
+    """One coordinator's hands. `term` fences its messages; workers are named after `run_id`.
 
-    def __init__(self, run_id: str, settings: WorkerSettings, asker: Asker):
+    `started` workers were made by the driver, of a new run, while the coordinator was on its way.
+    """
+
+    def __init__(self, run_id: str, settings: WorkerSettings, asker: Asker, started: int = 0):
         self._run_id = run_id
         self._settings = settings
         self._asker = asker
@@ -58,7 +61,9 @@ class RayExecutor:
         self._housekeeping = ThreadPoolExecutor(1, "raytune-storage")
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="raytune-ray", daemon=True).start()
-        self._spawn(self._watch_capacity())
+        if started:
+            self._inputs.put(msg.SlotsOffered(started))
+        self._spawn(self._watch_capacity(CAPACITY_S if started else 0.0))
 
     # --- the seam ---
 
@@ -163,6 +168,8 @@ class RayExecutor:
         if worker in self._handles:
             self._kill(worker, "it was released")
             return
+        with contextlib.suppress(ValueError, RayError):  # a coordinator before this one may have made it
+            ray.kill(ray.get_actor(f"{self._run_id}/{worker}", NAMESPACE))
         task = self._tasks.get(worker)
         if task is not None:
             task.cancel()
@@ -174,7 +181,10 @@ class RayExecutor:
         ray.kill(self._handles[worker])
 
     def _lost(self, worker: str, reason: str) -> None:
-        self._handles.pop(worker, None)
+        """Tell that the worker is gone; one whose messages alone have failed is ended."""
+        handle = self._handles.pop(worker, None)
+        if handle is not None:
+            ray.kill(handle)
         self._tasks.pop(worker, None)
         self._attempts.pop(worker, None)
         self._waiting.pop(worker, None)
@@ -188,7 +198,7 @@ class RayExecutor:
         try:
             handle = self._find(name, command)
             self._handles[worker] = handle
-            hello = await handle.hello.remote(self.term)
+            hello = await self._hello(handle)
             self._up.add(worker)
             for method, arguments in self._waiting.pop(worker, ()):
                 self._call(worker, method, *arguments)
@@ -196,24 +206,24 @@ class RayExecutor:
                 self._attempts[worker] = tuple(hello["current"])
             self._inputs.put(msg.WorkerArrived(worker, hello["node"], hello["pid"]))
             await self._read(worker, handle, command.after_seq)
-        except ValueError:
-            self._lost(worker, "no such actor is alive")
-        except RayError as error:
-            self._lost(worker, f"{type(error).__name__}: {_on_one_line(error)}")
+        except Exception as error:
+            gone = isinstance(error, ValueError) and not command.create
+            what = "no such actor is alive" if gone else f"{type(error).__name__}: {_on_one_line(error)}"
+            self._lost(worker, what)
+
+    async def _hello(self, handle: Any) -> dict[str, Any]:
+        """The worker's answer, once it can be reached. Raises RayError where it is dead."""
+        while True:
+            try:
+                answer: dict[str, Any] = await handle.hello.remote(self.term)
+                return answer
+            except ActorUnavailableError:
+                await asyncio.sleep(RETRY_S)
 
     def _find(self, name: str, command: msg.Connect) -> Any:
-        if not command.create:
-            return ray.get_actor(name, NAMESPACE)
-        options = actor_options(self._settings.resources)
-        actor = ray.remote(Worker).options(
-            name=name,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=0,
-            **options,
-        )
-        return actor.remote(command.worker, self._settings)
+        if command.create:
+            return make_worker(self._run_id, command.worker, self._settings)
+        return ray.get_actor(name, NAMESPACE)
 
     async def _read(self, worker: str, handle: Any, after_seq: int) -> None:
         """Read the stream, and open it again where it broke without the worker's death."""
@@ -235,20 +245,25 @@ class RayExecutor:
             except RayError:
                 await asyncio.sleep(RETRY_S)
 
-    async def _watch_capacity(self) -> None:
+    async def _watch_capacity(self, pause_s: float) -> None:
         """Tell how many workers the cluster can hold, whenever none is on its way.
 
-        The first time is after the loop has taken the run over, and called for connections to its workers.
+        The first time is after the loop has taken the run over, and called for connections to its workers,
+        and `pause_s` seconds later.
         """
         await self._opened.wait()
+        await asyncio.sleep(pause_s)
         while True:
             if len(self._tasks) == len(self._up):
-                free = await asyncio.to_thread(slots_free, self._settings.resources)
-                if len(self._tasks) == len(self._up):
-                    self._inputs.put(msg.SlotsOffered(max(1, len(self._up) + free)))
+                with contextlib.suppress(Exception):  # the cluster's head may be away for a while
+                    free = await asyncio.to_thread(slots_free, self._settings.resources)
+                    if len(self._tasks) == len(self._up):
+                        self._inputs.put(msg.SlotsOffered(max(1, len(self._up) + free)))
             await asyncio.sleep(CAPACITY_S)
 
 
 def _on_one_line(error: BaseException) -> str:
+    """What the error says, long ones without their middle: of a traceback the last line says most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[:500]
+    text = " ".join(lines)
+    return text if len(text) <= 500 else f"{text[:150]} … {text[-350:]}"

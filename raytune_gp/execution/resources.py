@@ -8,7 +8,7 @@ from typing import Any
 
 from raytune_gp.errors import SpecError
 
-__all__ = ["actor_options", "check_resources", "fits", "slots_free", "why_it_never_fits"]
+__all__ = ["actor_options", "check_resources", "fits", "slots_free", "slots_in_all", "why_it_never_fits"]
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 _NESTED = ("custom_resources", "resources")
@@ -85,6 +85,13 @@ def slots_free(resources: Mapping[str, Any]) -> int:
     from ray._private.state import available_resources_per_node
 
     return sum(fits(resources, node) for node in available_resources_per_node().values())
+
+
+def slots_in_all(resources: Mapping[str, Any]) -> int:
+    """How many trials the cluster's nodes hold when nothing else runs."""
+    import ray
+
+    return sum(fits(resources, node["Resources"]) for node in ray.nodes() if node["Alive"])
 
 
 def why_it_never_fits(resources: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ import concurrent.futures.thread
 import contextlib
 import functools
 import os
+import sys
 import threading
 import time
 import traceback
@@ -25,19 +26,24 @@ import ray
 
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
+from raytune_gp.execution.resources import actor_options
 from raytune_gp.messages import Interrupt, Item, Start
 from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
 
-__all__ = ["NAMESPACE", "Worker", "WorkerSettings"]
+__all__ = ["NAMESPACE", "Worker", "WorkerSettings", "make_worker"]
 
 NAMESPACE = "raytune_gp"
 
 PING_S = 1.0
 QUIET_S = 0.1
 """So long a stream waits for news before it looks by itself; that a trial started is no news."""
+
+SWITCH_S = 0.0005
+"""How long a thread may hold the interpreter while another waits (Python's default: 5 ms). Messages and the
+trial share one process; a report must not wait for a message, nor a message for the trial."""
 
 GATHER_S = 0.03
 """Reports that come faster than this are sent together; the end of a trial is sent at once."""
@@ -78,12 +84,13 @@ class Worker:
         self._listening = False
         self._term = 0
         self._current: tuple[str, int] | None = None
-        self._seen: set[tuple[str, int]] = set()
+        self._last: tuple[str, int] | None = None
         self._interrupts: dict[tuple[str, int], str] = {}
         self._session: Session | None = None
         self._loaded: tuple[Any, SearchSpace] | None = None
         # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
+        sys.setswitchinterval(SWITCH_S)
         self._environment = dict(os.environ)
         self._directory = os.getcwd()
         threading.Thread(target=self._watch, name="raytune-watchdog", daemon=True).start()
@@ -126,15 +133,15 @@ class Worker:
     async def start(self, command: Start, term: int) -> None:
         """Run an attempt, unless it was started before or another one is running."""
         key = (command.trial, command.attempt)
-        if term < self._term or self._current is not None or key in self._seen:
+        if term < self._term or self._current is not None or key == self._last:
             return
-        self._seen.add(key)
-        self._current = key
+        self._current = self._last = key
         settings = self._settings
         emit = functools.partial(self._emit, command)
         session = Session.of(command, emit, settings.run, self._storage, settings.resources)
-        if key in self._interrupts:
-            session.interrupt(self._interrupts[key])
+        mode = self._interrupts.pop(key, None)
+        if mode is not None:
+            session.interrupt(mode)
         self._session = session
         name = f"raytune-trial-{command.trial}"
         threading.Thread(target=self._attempt, args=(command, session), name=name, daemon=True).start()
@@ -143,10 +150,11 @@ class Worker:
         """End the attempt at its next report; it may not have been started yet."""
         if term < self._term:
             return
-        key = (command.trial, command.attempt)
-        self._interrupts[key] = command.mode
-        if self._current == key and self._session is not None:
-            self._session.interrupt(command.mode)
+        key, session = (command.trial, command.attempt), self._session
+        if self._current == key and session is not None:
+            session.interrupt(command.mode)
+        elif key != self._last:
+            self._interrupts[key] = command.mode
 
     # --- an attempt ---
 
@@ -162,23 +170,25 @@ class Worker:
         threads = set(threading.enumerate())
         outcome = self._call(command, session)
         left = self._tidy(threads)
+        if left is None and outcome.kind == "failed" and self._settings.resources.get("gpu"):
+            left = "its GPU in doubt: an error of CUDA spoils it for the whole process"
         self._session = None
         self._current = None
         self._emit(command, "ended", {"outcome": outcome.kind, "error": outcome.error, "left": left})
 
     def _call(self, command: Start, session: Session) -> Outcome:
-        log = f"trial_{command.trial}/log.txt"
-        local = self._storage.path(log) if self._storage.is_local else f"/tmp/raytune_{os.getpid()}_log.txt"
+        """Run it with its output kept; what goes wrong around it fails the attempt.
+
+        That may be a SystemExit: of a module that reads its command line as it is imported.
+        """
         try:
-            with captured_output(local):
+            with self._storage.log_file(f"trial_{command.trial}/log.txt") as log, captured_output(log):
                 trainable, space = self._load()
                 outcome = run_attempt(trainable, space.from_json(command.config), session)
                 if outcome.error:
                     print(outcome.error, flush=True)
-            if not self._storage.is_local:
-                self._storage.upload_file(local, log)
             return outcome
-        except Exception:
+        except BaseException:
             return Outcome("failed", traceback.format_exc())
 
     def _load(self) -> tuple[Any, SearchSpace]:
@@ -196,7 +206,10 @@ class Worker:
 
         Daemon threads and those of thread pools are left alone: libraries keep such (torch, Ray itself).
         """
-        os.chdir(self._directory)
+        try:
+            os.chdir(self._directory)
+        except OSError as error:
+            return f"no directory to go back to ({error})"
         if dict(os.environ) != self._environment:
             os.environ.clear()
             os.environ.update(self._environment)
@@ -240,6 +253,19 @@ class Worker:
             with contextlib.suppress(psutil.Error):
                 child.kill()
         os._exit(0)
+
+
+def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
+    """The actor of the worker called `worker`: the one that is there, else a new one."""
+    options = {
+        "name": f"{run_id}/{worker}",
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": 0,
+        **actor_options(settings.resources),
+    }
+    return ray.remote(Worker).options(**options).remote(worker, settings)
 
 
 def _pooled(thread: threading.Thread) -> bool:

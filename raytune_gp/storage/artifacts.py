@@ -132,6 +132,23 @@ class Storage:
         shutil.rmtree(target, ignore_errors=True)
         Path(partial).rename(target)
 
+    @contextlib.contextmanager
+    def log_file(self, relative: str) -> Iterator[str]:
+        """A local file to append to: the very one at `relative`, else one that is copied there at the end.
+
+        That a log cannot be copied is no error: what it tells of has happened nevertheless.
+        """
+        if self.is_local:
+            yield self.path(relative)
+            return
+        with tempfile.TemporaryDirectory(prefix="raytune_log_") as directory:
+            path = str(Path(directory) / "log.txt")
+            try:
+                yield path
+            finally:
+                with contextlib.suppress(Exception):
+                    self.upload_file(path, relative)
+
     def upload_file(self, path: str, relative: str) -> None:
         """Copy a local file to `relative`."""
         self.filesystem.create_dir(str(PurePosixPath(self.path(relative)).parent), recursive=True)

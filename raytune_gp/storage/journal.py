@@ -21,7 +21,7 @@ from raytune_gp.errors import JournalError, RunExistsError, RunNotFoundError, St
 from raytune_gp.events import SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
 from raytune_gp.protocols import UserRequest
 
-__all__ = ["RunRow", "SQLJournal", "default_journal_url"]
+__all__ = ["RunRow", "SQLJournal", "absolute_url", "default_journal_url"]
 
 _metadata = sa.MetaData()
 _runs = sa.Table(
@@ -52,6 +52,10 @@ _requests = sa.Table(
     sa.Column("closed", sa.Boolean, nullable=False, default=False),
 )
 
+# Every commit uses these two; a statement that is built once is compiled once.
+_INSERT_EVENTS = _events.insert()
+_SELECT_TERM = sa.select(_runs.c.term).where(_runs.c.name == sa.bindparam("run")).with_for_update()
+
 _BUSY_S = 30
 """How long a statement waits for another process's transaction, in seconds."""
 
@@ -59,6 +63,19 @@ _BUSY_S = 30
 def default_journal_url() -> str:
     """`~/.raytune_gp/journal.db` as a database URL."""
     return f"sqlite:///{Path.home() / '.raytune_gp' / 'journal.db'}"
+
+
+def absolute_url(url: str) -> str:
+    """`url` with the path of an SQLite file made absolute: processes that work elsewhere open it too."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return url
+    file = parsed.database or ":memory:"
+    if parsed.get_backend_name() != "sqlite" or file.startswith((":memory:", "file:")):
+        return url
+    path = Path(file).expanduser().absolute()
+    return parsed.set(database=str(path)).render_as_string(hide_password=False)
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,8 @@ class SQLJournal:
             if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
                 Path(str(parsed.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
             self._engine = _make_engine(parsed)
+            self._reader = self._engine.execution_options(raytune_write=False)
+            self._writer = self._engine.execution_options(raytune_write=True)
             with self._engine.execution_options(raytune_write=True).begin() as connection:
                 _metadata.create_all(connection)
         except (SQLAlchemyError, OSError, ImportError, ValueError) as error:
@@ -140,7 +159,7 @@ class SQLJournal:
             with self._writing() as connection:
                 self._check_term(connection, run, term)
                 if rows:
-                    connection.execute(_events.insert(), rows)
+                    connection.execute(_INSERT_EVENTS, rows)
                 if requests:
                     closed = _requests.c.id.in_([r.id for r in requests])
                     connection.execute(_requests.update().where(closed).values(closed=True))
@@ -151,9 +170,7 @@ class SQLJournal:
                 ) from None
 
     def _check_term(self, connection: sa.Connection, run: str, term: int) -> None:
-        current = connection.execute(
-            sa.select(_runs.c.term).where(_runs.c.name == run).with_for_update()
-        ).scalar_one_or_none()
+        current = connection.execute(_SELECT_TERM, {"run": run}).scalar_one_or_none()
         if current != term:
             raise StaleTermError(
                 f"term {term} of run {run!r} is over, and term {current} has begun: "
@@ -235,7 +252,7 @@ class SQLJournal:
     def _connection(self, *, writes: bool) -> Iterator[sa.Connection]:
         """A transaction; whatever the database refuses, but for a row that exists, is a JournalError."""
         try:
-            with self._engine.execution_options(raytune_write=writes).begin() as connection:
+            with (self._writer if writes else self._reader).begin() as connection:
                 yield connection
         except IntegrityError:
             raise
