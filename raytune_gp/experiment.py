@@ -180,7 +180,7 @@ class Experiment:
     def _report(self, item: msg.Item, trial: Trial, now: float) -> Iterator[ev.Event]:
         step, metrics = item.body["step"], item.body["metrics"]
         yield ev.Reported(now, item.worker, item.seq, trial.id, item.attempt, step, metrics, item.time)
-        if trial.stopping in (None, "halt"):
+        if trial.stopping in (None, "halt") and not self.state.status.is_ended:
             yield from self._decide_on(trial, bool(item.body.get("checkpoint")), now)
 
     def _decide_on(self, trial: Trial, checkpoint_comes: bool, now: float) -> Iterator[ev.Event]:
@@ -190,8 +190,10 @@ class Experiment:
         criterion = self._met_criterion(trial)
         if criterion is not None:
             yield decided("complete", criterion, "stop/1")
-            if self.state.status is RunStatus.RUNNING and getattr(self.stopper, "stop_all", bool)():
-                yield ev.StopRequested(now, "the stopper ended the whole run")
+        if self.state.status is RunStatus.RUNNING and getattr(self.stopper, "stop_all", bool)():
+            yield ev.StopRequested(now, "the stopper ended the whole run")
+            return
+        if criterion is not None:
             return
         decision = self.scheduler.on_result(trial)
         rule = self.scheduler.rule

@@ -95,7 +95,8 @@ class Launch:
         return state
 
     def _admit(self) -> None:
-        """Refuse what Ray cannot run while nothing is written yet: no name is used up, no other run ended."""
+        """Refuse what cannot run while nothing is written yet: no name is used up, no other run ended."""
+        Storage(self.spec.storage_path, self.spec.name)
         if self.executor == "ray":
             from raytune_gp.execution.driver import admit
 
@@ -207,7 +208,7 @@ class Launch:
             call = f"tune.run(..., name={self.spec.name!r}, resume=True)"
             how = f"raytune-gp resume {self.spec.name}" if self.spec.run_file else call
             print(
-                f"{state.reason}. {len(state.observations)} trials are finished, {state.unfinished} wait. "
+                f"{state.reason}. Trials finished: {len(state.observations)}, waiting: {state.unfinished}. "
                 f"Go on with {how}",
                 file=sys.stderr,
             )
@@ -215,8 +216,8 @@ class Launch:
     def _results(self, state: RunState) -> ResultGrid:
         if state.status is RunStatus.FAILED:
             raise RunFailedError(
-                f"run {self.spec.name!r} could not go on: {state.reason}\n{len(state.observations)} trials "
-                f"are finished and safe in the journal; resume=True goes on"
+                f"run {self.spec.name!r} could not go on: {state.reason}\nTrials finished and in the "
+                f"journal: {len(state.observations)}; resume=True goes on"
             )
         storage = Storage(self.spec.storage_path, self.spec.name)
         results = ResultGrid(

@@ -21,6 +21,9 @@ __all__ = ["end_of", "next_step"]
 MAX_MISSED = 1
 """A suggestion that was made ahead of time may have missed so many completions, else it is withdrawn."""
 
+MANY_AHEAD = 20
+"""So many suggestions are asked for ahead where results do not matter: each question costs two commits."""
+
 MAX_STARTS = 5
 """So many coordinators that start without a report or a suggestion between them end the run."""
 
@@ -137,7 +140,7 @@ def _ask(state: RunState, uses_results: bool, now: float) -> ev.Event | None:
         return None
     slots = _slots_wanted(state)
     free = slots - len(state.running) - len(state.queue)
-    ahead = 1 if uses_results else 2 * slots + 1
+    ahead = 1 if uses_results else max(2 * slots + 1, MANY_AHEAD)
     count = int(min(free + ahead - len(state.ready), state.budget))
     if slots == 0 or count <= 0 or (not uses_results and len(state.ready) > slots):
         return None

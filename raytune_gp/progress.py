@@ -17,7 +17,7 @@ from rich.text import Text
 from raytune_gp import events as ev
 from raytune_gp.analysis.labels import duration, error_line, number, varied_config
 from raytune_gp.analysis.summary import summary
-from raytune_gp.state import RunState
+from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 
 __all__ = ["Progress", "headline", "trial_line", "view"]
@@ -185,6 +185,8 @@ def headline(state: RunState, now: float) -> Text:
     parts.append(f"{times}, about {duration(left)} left" if left else times)
     if state.status.is_ended:
         parts.append(f"{state.status.value.lower()}: {_clean(state.reason)}")
+    elif state.status is RunStatus.STOPPING:
+        parts.append(f"stopping, trials end at their next report: {_clean(state.reason)}")
     return Text(" · ".join(parts))
 
 

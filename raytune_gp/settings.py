@@ -33,6 +33,7 @@ __all__ = [
     "FailureConfig",
     "RunConfig",
     "TuneConfig",
+    "absolute_storage_path",
     "check_name",
     "default_name",
     "fingerprints",
@@ -250,13 +251,20 @@ def fingerprints(trainable: Any, space: SearchSpace) -> dict[str, str]:
 def _source(trainable: Any) -> str:
     """What a trainable does, as text: its source code where there is one."""
     trainable = inspect.unwrap(getattr(trainable, "function", trainable))
+    if isinstance(trainable, functools.partial):
+        return _source(trainable.func)
     if inspect.isroutine(trainable):
         try:
             return inspect.getsource(trainable)
-        except OSError:
+        except (OSError, TypeError):
             return trainable.__qualname__
     shown = type(trainable).__repr__ is not object.__repr__
     return repr(trainable) if shown else type(trainable).__qualname__
+
+
+def absolute_storage_path(path: str | Path) -> str:
+    """`path` as processes that work elsewhere find it too; a URI is left as it is."""
+    return str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
 
 
 def default_storage_path() -> str:

@@ -16,6 +16,10 @@ SCOPES = ("last", "avg", "last-5-avg", "last-10-avg", "all")
 UNLIMITED = -1
 
 
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 @dataclass(frozen=True)
 class ExperimentSpec:
     """The settings of a run. JSON throughout, so that any process can read a run from its journal.
@@ -67,16 +71,20 @@ class ExperimentSpec:
         )
         self._require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
         self._require(
-            self.max_concurrent_trials is None or self.max_concurrent_trials >= 1,
+            self.max_concurrent_trials is None or _is_whole(self.max_concurrent_trials, 1),
             "max_concurrent_trials",
             self.max_concurrent_trials,
             "at least 1, or None for what the cluster holds",
         )
-        for name in ("time_budget_s", "grace_s"):
-            value = getattr(self, name)
+        for name, value in (("time_budget_s", self.time_budget_s), ("grace_period_s", self.grace_s)):
             ok = value is None or (isinstance(value, int | float) and math.isfinite(value) and value > 0)
             self._require(ok, name, value, "a positive number of seconds")
-        self._require(self.max_failures >= -1, "max_failures", self.max_failures, "0 or more, or -1")
+        self._require(
+            _is_whole(self.max_failures, -1),
+            "max_failures",
+            self.max_failures,
+            "0 or more, or -1 for no bound",
+        )
         self._require(
             self.keep_checkpoints is None or self.keep_checkpoints >= 1,
             "num_to_keep",

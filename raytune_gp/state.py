@@ -232,7 +232,7 @@ class RunState:
         if worker.trial is not None:
             trial = self.trials[worker.trial]
             trial.worker, trial.started = None, False
-            if not released:
+            if not released and trial.stopping is None:
                 trial.losses += 1
                 trial.error = event.reason
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from raytune_gp.settings import (
     FailureConfig,
     RunConfig,
     TuneConfig,
+    absolute_storage_path,
     check_name,
     default_name,
     default_storage_path,
@@ -114,7 +116,9 @@ def __getattr__(name: str) -> Any:
         from raytune_gp import results
 
         return getattr(results, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(  # with name and obj, for which Python asks "did you mean"
+        f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+    )
 
 
 # --- inside a trainable ---
@@ -226,7 +230,7 @@ def run(
     from raytune_gp.execution.coordinator import Parts
     from raytune_gp.execution.resources import check_resources
     from raytune_gp.launch import Launch
-    from raytune_gp.storage.journal import default_journal_url
+    from raytune_gp.storage.journal import absolute_url, default_journal_url
 
     guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(
@@ -245,7 +249,7 @@ def run(
         grace_s=grace_period_s,
         keep_checkpoints=checkpoints.num_to_keep,
         checkpoint_metric=checkpoints.metric,
-        storage_path=str(storage_path or default_storage_path()),
+        storage_path=absolute_storage_path(storage_path or default_storage_path()),
         searcher=searcher_about,
         scheduler=scheduler_about,
         trainable=trainable_name(trainable),
@@ -258,7 +262,7 @@ def run(
         trainable=trainable,
         space=space,
         parts=Parts(space, searcher, make_scheduler, guesses, stopper),
-        journal_url=journal or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url(),
+        journal_url=absolute_url(journal or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url()),
         resume=resume,
         executor=executor,
         callbacks=callbacks or (),

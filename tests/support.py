@@ -32,7 +32,7 @@ class MemoryJournal:
         self._add([ev.RunCreated(0.0, spec.to_json())])
 
     def _add(self, events: Sequence[ev.Event]) -> None:
-        self.rows += map(self._row, events)
+        self.rows += [self._row(event) for event in events]  # all or none
 
     @staticmethod
     def _row(event: ev.Event) -> tuple[str, str]:

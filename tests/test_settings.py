@@ -20,6 +20,7 @@ from raytune_gp.searchers.random import RandomSearcher
 from raytune_gp.settings import (
     CheckpointConfig,
     FailureConfig,
+    absolute_storage_path,
     check_name,
     default_name,
     fingerprints,
@@ -283,10 +284,19 @@ def test_fingerprints_of_objects_do_not_depend_on_where_they_lie() -> None:
             """Trains."""
 
     assert fingerprints(Trainer(), SPACE) == fingerprints(Trainer(), SPACE)
-    assert fingerprints(functools.partial(train), SPACE) == fingerprints(functools.partial(train), SPACE)
+    assert fingerprints(functools.partial(train), SPACE) == fingerprints(train, SPACE)
     scripts = [tune.Script(["python", name], {"x": "(x)"}) for name in ("a.py", "a.py", "b.py")]
     a, same, b = (fingerprints(s, SPACE)["trainable"] for s in scripts)
     assert a == same != b
+
+
+def test_a_storage_path_is_the_same_for_processes_that_work_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_storage_path("results") == str(tmp_path / "results")
+    assert absolute_storage_path(Path("results")) == str(tmp_path / "results")
+    assert absolute_storage_path("s3://bucket/runs") == "s3://bucket/runs"
 
 
 # --- refused by tune.run before anything starts ---
@@ -306,8 +316,10 @@ def test_fingerprints_of_objects_do_not_depend_on_where_they_lie() -> None:
         ({"scope": "best"}, "scope is 'best'; it must be one of last, avg"),
         ({"time_budget_s": 0}, "time_budget_s is 0; it must be a positive number of seconds"),
         ({"time_budget_s": float("inf")}, "time_budget_s is inf"),
-        ({"grace_period_s": -1}, "grace_s is -1; it must be a positive number of seconds"),
+        ({"grace_period_s": -1}, "grace_period_s is -1; it must be a positive number of seconds"),
         ({"max_failures": -2}, "max_failures is -2; it must be 0 or more, or -1"),
+        ({"max_failures": "3"}, "max_failures is '3'"),
+        ({"max_concurrent_trials": 1.5}, "max_concurrent_trials is 1.5"),
         ({"name": "a/b"}, "name is 'a/b'"),
         ({"seed": -1}, "seed is -1"),
         ({"executor": "slurm"}, r"executor is 'slurm'; it must be \"ray\" or \"inline\""),

@@ -48,8 +48,8 @@ def hover_name(name: str) -> str:
 
 
 def title(name: str) -> dict[str, Any]:
-    """The title of an axis."""
-    return {"title": {"text": plain(short(name))}}
+    """The title of an axis; its distance keeps it off long tick labels."""
+    return {"title": {"text": plain(short(name)), "standoff": 12}}
 
 
 def colours(

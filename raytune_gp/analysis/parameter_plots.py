@@ -114,16 +114,15 @@ def _axis(parameter: Parameter, places: np.ndarray) -> dict[str, Any]:
         ends = [-0.6, len(texts) - 0.4]
         return {"tickvals": list(range(len(texts))), "ticktext": texts, "range": ends, "zeroline": False}
     if parameter.scale == "log":
-        return {"type": "log", "exponentformat": "power", "dtick": _decades(places)}
+        return {"type": "log", "exponentformat": "e"} | _decades(places)
     return {}
 
 
-def _decades(places: np.ndarray) -> int:
-    """Every how many decades an axis has a tick."""
+def _decades(places: np.ndarray) -> dict[str, int]:
+    """Every how many decades an axis has a tick; plotly's own ticks where there would be fewer than two."""
     known = places[np.isfinite(places)]
-    if not len(known):
-        return 1
-    return max(1, math.ceil(math.log10(known.max() / known.min()) / 6))
+    decades = math.log10(known.max() / known.min()) if len(known) else 0.0
+    return {"dtick": math.ceil(decades / 6)} if decades >= 2 else {}
 
 
 def _spread(parameter: Parameter, places: np.ndarray, numbers: pd.Series) -> np.ndarray:

@@ -122,7 +122,7 @@ def _cards(run: _Run) -> Iterator[tuple[str, str, str]]:
     missing = sum(facts["without_value"].values()) - counts["FAILED"]
     yield "failed", f"{counts['FAILED']}", f"{missing} more without a usable value" if missing > 0 else ""
     left = f"about {duration(facts['time_left_s'])} left" if facts["time_left_s"] else ""
-    yield "time", duration(facts["elapsed_s"]), left
+    yield "elapsed", duration(facts["elapsed_s"]), left
     saved = facts["time_saved_s"]
     yield (
         "trained in all",
@@ -231,13 +231,23 @@ def _searcher(run: _Run) -> str:
         return ""
     head = ["", *(c if c != "milliseconds" else "ms a suggestion" for c in proposers.columns[1:])]
     parts = [] if proposers.empty else [pairs(proposers.itertuples(index=False), head=head)]
-    lead = "What proposed the trials, and what became of them."
+    lead = "What proposed the trials, and what became of them." + _meaning(proposers)
     if len(foretold) >= 2:
         lead += " " + _judgement(prediction_quality(foretold))
         left = chart(plots.predictions(foretold, run.spec.metric), 340, "On the dotted line it was right.")
         right = chart(plots.deviations(foretold, run.spec.metric), 340, "It explores where it is unsure.")
         parts.append(f"<div class=two style='margin-top:18px'>{left}{right}</div>")
     return section("The searcher", *parts, lead=lead)
+
+
+def _meaning(proposers: pd.DataFrame) -> str:
+    """What the names of methods mean that do not say it by themselves."""
+    known = {
+        "guess": "Guesses are the user's own.",
+        "initial": "Initial trials are spread evenly, before there is a model.",
+    }
+    names = () if proposers.empty else proposers["method"]
+    return "".join(f" {known[name]}" for name in names if name in known)
 
 
 def _judgement(quality: dict[str, float]) -> str:
@@ -290,16 +300,26 @@ def _settings(run: _Run) -> str:
     spec, state = run.spec, run.state
     hidden = {"name", "metrics", "space", "fingerprints"}
     settings = [
-        (k, _shown(v)) for k, v in spec.to_json().items() if k not in hidden and v not in (None, {}, "")
+        (_SAID.get(k, k), _shown(v))
+        for k, v in spec.to_json().items()
+        if k not in hidden and v not in (None, {}, "")
     ]
     started = datetime.fromtimestamp(state.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    facts = [("started", started), ("coordinator's terms", state.term), *state.versions.items()]
+    facts = [("started", started), ("coordinators", state.term), *state.versions.items()]
     left = f"<div><h3>Settings</h3>{pairs(settings)}</div>"
-    return section("The run", f"<div class=two>{left}<div><h3>Software</h3>{pairs(facts)}</div></div>")
+    return section(
+        "The run", f"<div class=two>{left}<div><h3>Start and software</h3>{pairs(facts)}</div></div>"
+    )
+
+
+_SAID = {"grace_s": "grace_period_s", "resources": "resources_per_trial", "searcher": "search_alg"}
+"""Settings that users know by another name than the journal's."""
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
+        if set(value) == {"name"}:
+            return label(value["name"])
         return ", ".join(f"{k} = {label(v)}" for k, v in value.items())
     return label(value)
 

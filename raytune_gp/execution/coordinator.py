@@ -30,6 +30,8 @@ from raytune_gp.storage.journal import SQLJournal
 
 __all__ = ["Coordinator", "Parts", "Progress", "RunPlan"]
 
+FIRST_TERM = 1
+
 GATHER_S = 0.1
 """So long the events of a poll are gathered."""
 
@@ -92,7 +94,7 @@ class Coordinator:
         self._plan = plan
         self._journal = SQLJournal(plan.journal)
         parts: Parts = plan.parts.load(Storage(plan.worker.storage_path, plan.run))
-        self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed), plan.started)
+        self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
         self._run = Loop(
             plan.run, parts.make_experiment, self._journal, self._executor, on_commit=self._committed
         )
@@ -151,6 +153,8 @@ class Coordinator:
     def _main(self) -> None:
         try:
             self._executor.term = self._run.take_over()
+            if self._plan.started and self._executor.term == FIRST_TERM:
+                self._executor.offer(self._plan.started)
             self._run.open()
             self._run.run()
         except StaleTermError as error:

@@ -28,6 +28,9 @@ __all__ = ["admit", "follow", "init_ray", "start_coordinator"]
 
 INTERRUPTED = "interrupted from the keyboard"
 POLL_S = 1.0
+KEYBOARD_S = 0.05
+"""How long Ray is left to wait at a stretch: to Python, two Ctrl-C during one are one."""
+
 UNREACHABLE_S = 60.0
 """So long the driver waits for a coordinator that Ray is restarting."""
 
@@ -101,7 +104,8 @@ def follow(coordinator: Any, state: RunState, listener: Listener) -> None:
             except KeyboardInterrupt:
                 if interrupted:
                     _kill_workers(state)
-                    raise
+                    name = state.spec.name
+                    raise KeyboardInterrupt(f"run {name!r} was cut short; resume=True goes on") from None
                 interrupted = True
                 coordinator.stop.remote(INTERRUPTED)
     finally:
@@ -114,7 +118,10 @@ def _poll(coordinator: Any, after_index: int) -> Progress:
     deadline = time.monotonic() + UNREACHABLE_S
     while True:
         try:
-            return ray.get(coordinator.poll.remote(after_index, POLL_S))
+            answer = coordinator.poll.remote(after_index, POLL_S)
+            while not ray.wait([answer], timeout=KEYBOARD_S)[0]:
+                pass
+            return ray.get(answer)
         except ActorDiedError as error:
             raise RunFailedError(f"the coordinator died and was not restarted: {error}") from error
         except RayError as error:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
+from ray import cloudpickle  # unlike the package of this name it keeps file names, for tracebacks
 
 from raytune_gp.errors import JournalError
 from raytune_gp.storage.artifacts import Storage

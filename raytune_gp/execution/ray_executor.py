@@ -37,12 +37,9 @@ CAPACITY_S = 2.0
 
 
 class RayExecutor:
-    """One coordinator's hands. `term` fences its messages; workers are named after `run_id`.
+    """One coordinator's hands. `term` fences its messages; workers are named after `run_id`."""
 
-    `started` workers were made by the driver, of a new run, while the coordinator was on its way.
-    """
-
-    def __init__(self, run_id: str, settings: WorkerSettings, asker: Asker, started: int = 0):
+    def __init__(self, run_id: str, settings: WorkerSettings, asker: Asker):
         self._run_id = run_id
         self._settings = settings
         self._asker = asker
@@ -61,9 +58,8 @@ class RayExecutor:
         self._housekeeping = ThreadPoolExecutor(1, "raytune-storage")
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="raytune-ray", daemon=True).start()
-        if started:
-            self._inputs.put(msg.SlotsOffered(started))
-        self._spawn(self._watch_capacity(CAPACITY_S if started else 0.0))
+        self._first_look_s = 0.0
+        self._spawn(self._watch_capacity())
 
     # --- the seam ---
 
@@ -102,6 +98,11 @@ class RayExecutor:
                 self._later(self._acknowledge, command)
             case msg.Release():
                 self._later(self._release, command.worker)
+
+    def offer(self, slots: int) -> None:
+        """Offer `slots` at once, before the cluster is asked: the driver has made so many workers."""
+        self._first_look_s = CAPACITY_S
+        self.put(msg.SlotsOffered(slots))
 
     def put(self, input: msg.Input) -> None:
         """Add an input from elsewhere, such as a person's wish to stop."""
@@ -245,14 +246,13 @@ class RayExecutor:
             except RayError:
                 await asyncio.sleep(RETRY_S)
 
-    async def _watch_capacity(self, pause_s: float) -> None:
+    async def _watch_capacity(self) -> None:
         """Tell how many workers the cluster can hold, whenever none is on its way.
 
-        The first time is after the loop has taken the run over, and called for connections to its workers,
-        and `pause_s` seconds later.
+        The first time is after the loop has taken the run over, and called for connections to its workers.
         """
         await self._opened.wait()
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(self._first_look_s)
         while True:
             if len(self._tasks) == len(self._up):
                 with contextlib.suppress(Exception):  # the cluster's head may be away for a while

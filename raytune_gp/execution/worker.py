@@ -38,15 +38,13 @@ __all__ = ["NAMESPACE", "Worker", "WorkerSettings", "make_worker"]
 NAMESPACE = "raytune_gp"
 
 PING_S = 1.0
-QUIET_S = 0.1
-"""So long a stream waits for news before it looks by itself; that a trial started is no news."""
 
-SWITCH_S = 0.0005
+SWITCH_S = 0.0002
 """How long a thread may hold the interpreter while another waits (Python's default: 5 ms). Messages and the
 trial share one process; a report must not wait for a message, nor a message for the trial."""
 
 GATHER_S = 0.03
-"""Reports that come faster than this are sent together; the end of a trial is sent at once."""
+"""So often a stream looks for reports, which are sent together; the end of a trial is sent at once."""
 
 ORPHAN_S = 600.0
 """So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
@@ -81,7 +79,6 @@ class Worker:
         self._outbox = Outbox(worker_id)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
-        self._listening = False
         self._term = 0
         self._current: tuple[str, int] | None = None
         self._last: tuple[str, int] | None = None
@@ -111,19 +108,16 @@ class Worker:
 
     async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
         """Batches of items behind `after_seq`, as they come; a coordinator of a higher term ends it."""
-        cursor, sent = after_seq, 0.0
+        cursor = after_seq
         while term >= self._term:
             self._news.clear()
-            self._listening = True
             items = self._outbox.read(cursor)
-            since = time.monotonic() - sent
-            if items and (since >= GATHER_S or items[-1].kind == "ended"):
-                self._listening = False
-                cursor, sent = items[-1].seq, time.monotonic()
+            if items:
+                cursor = items[-1].seq
                 yield items
-                continue
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), GATHER_S - since if items else QUIET_S)
+            if not items or items[-1].kind != "ended":
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), GATHER_S)
 
     async def acknowledge(self, seq: int, term: int) -> None:
         """Items up to `seq` are in the journal."""
@@ -159,10 +153,9 @@ class Worker:
     # --- an attempt ---
 
     def _emit(self, command: Start, kind: str, body: Mapping[str, Any]) -> None:
-        """Add to the outbox, and wake the stream: for the first report it waits for, and for an end."""
+        """Add to the outbox. Only the end of an attempt wakes the stream: a report must cost nothing."""
         self._outbox.append(command.trial, command.attempt, kind, time.time(), body)
-        if self._loop is not None and kind != "started" and (self._listening or kind == "ended"):
-            self._listening = False
+        if self._loop is not None and kind == "ended":
             self._loop.call_soon_threadsafe(self._news.set)
 
     def _attempt(self, command: Start, session: Session) -> None:

@@ -117,7 +117,8 @@ def _message(error: yaml.YAMLError, name: str) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     parts = [getattr(error, "context", None), getattr(error, "problem", None)]
     place = name if mark is None else f"{name}:{mark.line + 1}"
-    return f"{place}: {', '.join(filter(None, parts)) or error}"
+    tabs = "; indent with spaces" if "'\\t'" in str(error) else ""
+    return f"{place}: {', '.join(filter(None, parts)) or error}{tabs}"
 
 
 def _kind(value: Any) -> str:

@@ -110,7 +110,8 @@ def check_trainable(trainable: Any) -> None:
         inspect.signature(trainable).bind({})
     except TypeError as error:
         raise TrainableError(
-            f"the trainable {trainable_name(trainable)} cannot be called with one config: {error}"
+            f"the trainable {trainable_name(trainable)} cannot be called with one config: {error}; it must "
+            f"be like train(config), and tune.with_parameters(train, data=…) gives it more"
         ) from None
     except ValueError:
         return

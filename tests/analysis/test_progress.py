@@ -55,6 +55,13 @@ def test_time_left_is_shown_while_the_run_goes_on():
     assert "10 s, about 40 s left" in str(headline(maker.state, 10.0))
 
 
+def test_a_run_that_is_told_to_stop_says_so_at_once():
+    maker = Maker(num_samples=5).trial({"x": 1}, [{"accuracy": 0.5}], status=None)
+    maker.state.apply(ev.StopRequested(2.0, "interrupted from the keyboard"))
+    expected = "stopping, trials end at their next report: interrupted from the keyboard"
+    assert str(headline(maker.state, 2.0)).endswith(expected)
+
+
 def test_running_trials_come_first_then_the_newest():
     maker = Maker()
     for k in range(40):

@@ -68,6 +68,7 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
         ("a: 1\nb: 2\na: 3", r"run.yaml:3: the key 'a' stands twice"),
         ("a: {b: 1, c: 2, b: 3}", r"run.yaml:1: the key 'b' stands twice"),
         ("a: [1, 2", r"run.yaml:1: "),
+        ("a:\n\tb: 1", r"run.yaml:2: .*; indent with spaces"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("- 1", "holds a list"),
         ("", "holds nothing"),

@@ -132,6 +132,18 @@ def test_a_trial_that_loses_worker_after_worker_fails(make_bench: Make) -> None:
     assert bench.state.running == {"00001": None}, "the run goes on"
 
 
+def test_a_worker_killed_for_its_trials_slow_end_is_no_loss(make_bench: Make) -> None:
+    bench = make_bench(num_samples=2, max_losses=0, scheduler=Once(Pause("rung"))).running()
+    bench.say("w0/1", "started")
+    bench.report("w0/1", 2, 1.0, checkpoint=True)
+    assert kinds(bench.vanish("w0/1", reason="it did not stop within 10 s"))[:2] == [
+        "WorkerLost",
+        "TrialPaused",
+    ]
+    trial = bench.state.trials["00000"]
+    assert (trial.losses, trial.error) == (0, None)
+
+
 def test_workers_lost_in_a_row_end_the_run(make_bench: Make) -> None:
     bench = make_bench(num_samples=9, max_losses=99)
     bench.answer()

@@ -109,7 +109,7 @@ def test_a_spec_survives_json() -> None:
         ({"scope": "first"}, "scope is 'first'; it must be one of last, avg"),
         ({"max_concurrent_trials": 0}, "max_concurrent_trials is 0"),
         ({"time_budget_s": math.inf}, "time_budget_s is inf; it must be a positive number of seconds"),
-        ({"grace_s": -1}, "grace_s is -1"),
+        ({"grace_s": -1}, "grace_period_s is -1"),
         ({"max_failures": -2}, "max_failures is -2"),
         ({"keep_checkpoints": 0}, "num_to_keep is 0"),
     ],

@@ -114,14 +114,14 @@ def test_an_unlimited_run_goes_on_until_it_is_stopped(make_bench: Make) -> None:
 
 
 def test_an_exhausted_searcher_ends_the_run_early(make_bench: Make) -> None:
-    bench = make_bench(num_samples=10).running()
+    bench = make_bench(num_samples=100).running()
     while bench.state.request is None:
         bench.run_trial("w0/1", 1.0)
     bench.answer(exhausted=True)
     while bench.state.status is RunStatus.RUNNING:
         bench.run_trial("w0/1", 1.0)
     assert bench.state.status is RunStatus.COMPLETED
-    assert 0 < len(bench.state.trials) < 10
+    assert 0 < len(bench.state.trials) < 100
 
 
 def test_a_searcher_that_raises_fails_the_run(make_bench: Make) -> None:
@@ -166,11 +166,14 @@ def test_a_stopper_of_the_users_is_asked(make_bench: Make) -> None:
 class StopAll:
     """Ray's Stopper in two methods: a trial's own end, and everybody's."""
 
+    met = False
+
     def __call__(self, trial: Trial) -> bool:
-        return trial.step >= 2
+        self.met = trial.step >= 2
+        return self.met
 
     def stop_all(self) -> bool:
-        return True
+        return self.met
 
 
 def test_a_stopper_may_end_the_whole_run(make_bench: Make) -> None:
@@ -188,6 +191,22 @@ def test_a_stopper_may_end_the_whole_run(make_bench: Make) -> None:
     bench.end("w1/1", "interrupted")
     assert bench.state.status is RunStatus.STOPPED
     assert [t.status for t in bench.state.trials.values()] == [TrialStatus.COMPLETED] * 2
+
+
+class Timeout:
+    """Ray's TimeoutStopper: it ends no trial, only the whole run."""
+
+    def __call__(self, trial: Trial) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return True
+
+
+def test_a_stopper_may_end_the_run_though_it_ends_no_trial(make_bench: Make) -> None:
+    bench = make_bench(slots=2, num_samples=9, stopper=Timeout()).running()
+    assert kinds(bench.report("w0/1", 1, 1.0)) == ["Reported", "StopRequested"]
+    assert kinds(bench.report("w1/1", 1, 1.0)) == ["Reported"]
 
 
 def test_the_time_budget_stops_gently_and_in_time() -> None:
@@ -260,8 +279,8 @@ def test_suggestions_dropped_by_a_stop_are_asked_for_again(make_bench: Make) -> 
 
 def test_a_request_open_during_a_stop_does_not_shift_the_sequence(make_bench: Make) -> None:
     """Dropped suggestions and an answer on its way: a grid would lose some cells and repeat others."""
-    bench = make_bench(num_samples=20, slots=2).running()
-    bench.tell(msg.SlotsOffered(6))
+    bench = make_bench(num_samples=100, slots=2).running()
+    bench.tell(msg.SlotsOffered(30))
     assert bench.state.request is not None
     late = bench.state.request.event
     bench.tell(msg.StopRun("oops"), msg.Resume({}))

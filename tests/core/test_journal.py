@@ -23,7 +23,7 @@ from raytune_gp.errors import (
     StaleTermError,
 )
 from raytune_gp.state import RunState
-from raytune_gp.storage.journal import SQLJournal, default_journal_url
+from raytune_gp.storage.journal import SQLJournal, absolute_url, default_journal_url
 from tests.support import MemoryJournal, Simulation, flat_curve, make_spec
 
 
@@ -376,3 +376,26 @@ def test_the_schema_is_what_old_journals_have(sql: SQLJournal) -> None:
         "events": ["run", "position", "term", "kind", "version", "body"],
         "requests": ["id", "run", "kind", "body", "closed"],
     }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:////a/b.db",
+        "sqlite:///file:b.db?uri=true",
+        "postgresql://me:secret@host/db",
+        "what?",
+    ],
+)
+def test_urls_that_mean_the_same_everywhere_stay(url: str) -> None:
+    assert absolute_url(url) == url
+
+
+def test_the_path_of_a_database_file_is_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert absolute_url("sqlite:///deep/j.db") == f"sqlite:///{tmp_path}/deep/j.db"
+    assert absolute_url("sqlite:///~/j.db") == "sqlite:////home/me/j.db"

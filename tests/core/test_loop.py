@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.errors import JournalError
 from raytune_gp.execution.simulated import Network
-from raytune_gp.protocols import Decision
+from raytune_gp.protocols import Decision, Stop
 from raytune_gp.schedulers import FIFOScheduler
 from raytune_gp.state import RunStatus
 from raytune_gp.trial import Trial
@@ -98,6 +99,20 @@ def test_a_decision_that_raises_ends_the_run_and_nothing_of_it_is_written(
     assert [list(t.history.steps) for t in run.state.trials.values()] == [[1, 2, 3, 4]] * 4
     told = [(e.trial, e.attempt, e.step) for e in run.journal.of(ev.Reported)]
     assert len(told) == len(set(told))
+
+
+class Unspeakable(FIFOScheduler):
+    """Gives a reason that is no JSON."""
+
+    def on_result(self, trial: Trial) -> Decision:
+        return Stop(np.int64(3))  # type: ignore[arg-type]
+
+
+def test_an_event_that_cannot_be_written_ends_the_run_with_its_reason() -> None:
+    run = Simulation(make_spec(num_samples=4), flat_curve(steps=4), scheduler=Unspeakable).start().run()
+    assert run.state.status is RunStatus.FAILED
+    assert "int64 is not JSON serializable" in run.state.reason
+    assert not run.journal.of(ev.Decided)
 
 
 def test_requests_of_other_shells_are_heard_and_closed() -> None:

@@ -269,6 +269,15 @@ def test_what_cannot_be_resumed(run: Any) -> None:
     assert len(run(quick, name="fresh", resume="auto")) == 1
 
 
+def test_a_storage_that_cannot_be_leaves_no_run_behind(
+    run: Any, run_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(SpecError, match=r"storage_path '.*' cannot be used"):
+        run(quick, storage_path=str(tmp_path / "file" / "runs"))
+    assert SQLJournal(run_settings["journal"]).runs() == []
+
+
 def test_a_changed_trainable_is_told_of(run: Any) -> None:
     run(quick)
 

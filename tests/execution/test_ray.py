@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,54 @@ def test_gpus_are_reserved_and_seen(run_settings: dict[str, Any]) -> None:
         go(which, run_settings, name="too-many", resources_per_trial={"gpu": 64})
     with pytest.raises(SpecError, match="whole number"):
         go(which, run_settings, name="fraction", resources_per_trial={"gpu": 1.5})
+
+
+def test_what_ray_cannot_run_uses_up_no_name(run_settings: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="no node can hold it"):
+        go(quick, run_settings, name="name", resources_per_trial={"gpu": 64})
+    assert len(go(quick, run_settings, name="name")) == 1
+
+
+def test_a_gpu_is_not_used_again_by_a_process_that_failed(run_settings: dict[str, Any]) -> None:
+    def fails_once(config: dict[str, Any]) -> None:
+        tune.report({"score": 1.0, "pid": os.getpid()})
+        if tune.get_context().get_trial_id() == "00000":
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    settings = {"num_samples": 3, "max_concurrent_trials": 1, "resources_per_trial": {"gpu": 1}}
+    first, second, third = (r.metrics["pid"] for r in go(fails_once, run_settings, name="spoilt", **settings))
+    assert first != second == third
+
+
+def test_a_module_that_exits_as_it_is_imported_fails_the_trial(
+    run_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It parses its command line at import: that of the driver is right, that of a worker is not."""
+
+    class Exits:
+        def __call__(self, config: dict[str, Any]) -> None: ...
+
+        def __reduce__(self) -> Any:
+            return sys.exit, (2,)
+
+    results = go(Exits(), run_settings, name="exits")
+    assert "SystemExit: 2" in str(results[0].error)
+
+
+def test_a_run_that_is_going_on_is_not_ended_by_a_second_resume(run_settings: dict[str, Any]) -> None:
+    def slow(config: dict[str, Any]) -> None:
+        for step in range(12):
+            tune.report({"score": float(step)})
+            time.sleep(0.5)
+
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(go, slow, run_settings, name="twice")
+        while not [a for a in actors_alive() if a == "twice"]:
+            time.sleep(0.1)
+        with pytest.raises(RunExistsError, match="is going on in this cluster already"):
+            go(slow, run_settings, name="twice", resume=True)
+        assert first.result()[0].metrics["score"] == 11.0
+    assert [e.term for e in events_of(run_settings, "twice") if isinstance(e, ev.TermStarted)] == [1]
 
 
 def test_names_resume_and_more_samples(run_settings: dict[str, Any]) -> None:

@@ -81,6 +81,22 @@ def test_a_file_is_stored_and_read(storage: Storage, tmp_path: Path) -> None:
         storage.read_text("trial_00000/none.txt")
 
 
+def test_each_trial_has_a_log_of_its_own(storage: Storage) -> None:
+    for trial in ("trial_00000", "trial_00001"):
+        with storage.log_file(f"{trial}/log.txt") as path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a") as log:
+                log.write(trial)
+        assert storage.read_text(f"{trial}/log.txt") == trial
+        assert Path(path).exists() == storage.is_local
+
+
+def test_a_log_that_cannot_be_copied_spoils_nothing(tmp_path: Path) -> None:
+    storage = Storage("mock:///results", "run")
+    with storage.log_file("trial_00000/log.txt") as path:
+        assert not Path(path).exists(), "nothing was written, so nothing can be copied"
+
+
 def test_retaining_deletes_older_checkpoints_and_nothing_else(storage: Storage, tmp_path: Path) -> None:
     names = [checkpoint_name(attempt, step) for attempt, step in ((1, 1), (1, 2), (1, 9), (2, 3), (2, 4))]
     for name in (*names, "mine", "checkpoint_best"):
