@@ -8,7 +8,6 @@ and every trial must have run in one attempt: training went on while the coordin
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -22,7 +21,7 @@ from typing import Any
 
 import ray
 
-from benchmarks.measure import write
+from benchmarks.measure import command_line, write
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.execution.worker import NAMESPACE
@@ -63,7 +62,8 @@ class Killer(threading.Thread):
 
     def _pid(self) -> int | None:
         try:
-            return ray.get(ray.get_actor(self.run_name, NAMESPACE).ping.remote(), timeout=2.0)
+            coordinator: Any = ray.get_actor(self.run_name, NAMESPACE)
+            return ray.get(coordinator.ping.remote(), timeout=2.0)
         except (ray.exceptions.RayError, ValueError):
             return None
 
@@ -112,11 +112,10 @@ def run_with_kills(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = command_line(__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as directory:

@@ -7,17 +7,15 @@ Idle is a worker's time between the end of one trial and the start of the next, 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
 
-from benchmarks.measure import write
+from benchmarks.measure import command_line, write
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.storage.journal import SQLJournal
@@ -43,10 +41,9 @@ def idle_share(events: list[ev.Event]) -> tuple[float, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = command_line(__doc__)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     space: dict[str, Any] = {f"x{i}": tune.uniform(0, 1) for i in range(6)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -11,7 +12,16 @@ from typing import Any
 
 from raytune_gp.execution.loop import software_versions
 
-__all__ = ["machine", "percentile", "write"]
+__all__ = ["command_line", "machine", "percentile", "write"]
+
+
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes; `description` is the module's docstring."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="write the result into this JSON file too")
+    return parser
 
 
 def machine() -> dict[str, Any]:

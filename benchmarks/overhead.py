@@ -7,17 +7,15 @@ Both tuners use random search and reuse their actors; they take turns on one loc
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
 
-from benchmarks.measure import write
+from benchmarks.measure import command_line, write
 from raytune_gp import tune
 
 
@@ -71,10 +69,9 @@ def rays(trials: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = command_line(__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     mine, theirs = [], []

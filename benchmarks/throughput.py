@@ -11,16 +11,14 @@ times `tune.report` itself while the coordinator fits Gaussian processes.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 
-from benchmarks.measure import percentile, write
+from benchmarks.measure import command_line, percentile, write
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.execution.loop import Loop
@@ -162,11 +160,10 @@ def while_the_gp_fits(directory: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--history", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rate", type=float, default=600.0, help="reports a second and worker")
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as directory:

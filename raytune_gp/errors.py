@@ -11,6 +11,8 @@
     ├── TrialFailedError               a trial failed and the caller asked to hear of it
     └── JournalError                   the journal cannot be read or written
         ├── StaleTermError             another coordinator has taken this run over
+        ├── JournalLostError           it is gone or damaged: to try again cannot help
+        ├── JournalGivenUpError        the run was ended while it could not be written
         └── SchemaVersionError         written by a version that this one cannot read
 
     TrialInterrupted (BaseException)   raised inside `tune.report` to end a trial; never caught by user code
@@ -22,6 +24,8 @@ from __future__ import annotations
 
 __all__ = [
     "JournalError",
+    "JournalGivenUpError",
+    "JournalLostError",
     "RaytuneError",
     "RunError",
     "RunExistsError",
@@ -79,6 +83,14 @@ class JournalError(RaytuneError):
 
 class StaleTermError(JournalError):
     """Another coordinator has raised the term of this run: this one must stop."""
+
+
+class JournalLostError(JournalError):
+    """The journal was deleted, replaced or damaged while a run used it: to try again cannot help."""
+
+
+class JournalGivenUpError(JournalError):
+    """The user ended the run while its journal could not be written."""
 
 
 class SchemaVersionError(JournalError):

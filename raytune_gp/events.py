@@ -46,8 +46,11 @@ __all__ = [
     "event_to_json",
 ]
 
-SCHEMA_VERSION = 1
-"""Raised whenever an older reader could misread what is written."""
+SCHEMA_VERSION = 2
+"""Raised whenever an older reader could misread what is written.
+
+1: `SuggestionsRequested` named what was pending, which follows from the events before it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +144,15 @@ class WorkerLost(Event):
 @Event.register
 @dataclass(frozen=True, slots=True)
 class SuggestionsRequested(Event):
-    """The searcher is asked, on the first `completed` observations and the `pending` configs.
+    """The searcher is asked, on the first `completed` observations and on what is pending.
 
-    `pending` names unfinished trials by id, and prefetched suggestions as `"request/position"`.
+    Pending are the trials that are unfinished at this event, and the suggestions that wait for a worker.
     """
 
     request: int
     count: int
     start: int
     completed: int
-    pending: Sequence[str]
 
 
 @Event.register
@@ -341,6 +343,8 @@ def event_from_json(kind: str, body: str, version: int = SCHEMA_VERSION) -> Even
             f"to {SCHEMA_VERSION}: install the version that wrote this journal, or a newer one"
         )
     data = json.loads(body, object_hook=_untag if '"$float"' in body else None)
+    if version < 2 and kind == "SuggestionsRequested":
+        del data["pending"]
     return Event.registry[kind](**data)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.crew import WorkerStatus
 from raytune_gp.planning import end_of, next_step
 from raytune_gp.protocols import Continue, Exploit, Pause, Scheduler, Stop
-from raytune_gp.state import RunState, RunStatus, WorkerStatus
+from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Metric, Trial, TrialStatus
 
 __all__ = ["Experiment"]
@@ -128,7 +129,7 @@ class Experiment:
         yield ev.WorkerLost(now, worker.id, input.reason)
         if trial_id is not None:
             yield from self._after_loss(self.state.trials[trial_id], input.reason, now)
-        if not released and self.state.losses_in_a_row >= MAX_LOSSES_IN_A_ROW:
+        if not released and self.state.crew.losses_in_a_row >= MAX_LOSSES_IN_A_ROW:
             yield from self._fail(
                 f"{MAX_LOSSES_IN_A_ROW} workers were lost one after another without a trial started; "
                 f"the last one: {input.reason}",
@@ -153,13 +154,13 @@ class Experiment:
 
     def _suggested(self, input: msg.Suggested, now: float) -> Iterator[ev.Event]:
         request = self.state.request
-        if request is not None and request.event.request == input.request:
+        if request is not None and request.request == input.request:
             yield ev.SuggestionsReady(
                 now, input.request, list(input.suggestions), input.memory, input.exhausted
             )
 
     def _suggest_failed(self, input: msg.SuggestFailed, now: float) -> Iterator[ev.Event]:
-        if self.state.request is not None and self.state.request.event.request == input.request:
+        if self.state.request is not None and self.state.request.request == input.request:
             yield from self._fail(f"the searcher raised: {input.error}", now)
 
     def _item(self, item: msg.Item, now: float) -> Iterator[ev.Event]:
@@ -235,7 +236,7 @@ class Experiment:
         yield ev.AttemptEnded(
             now, item.worker, item.seq, trial.id, item.attempt, outcome, error, left is None, item.time
         )
-        if left is not None and item.worker in self.state.idle:
+        if left is not None and item.worker in self.state.crew.idle:
             yield ev.WorkerReleased(now, item.worker, f"trial {trial.id} left {left}")
         yield from self._after_attempt(trial, outcome, error, now)
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raytune_gp.audience import Audience
 from raytune_gp.callbacks import CallbackList
-from raytune_gp.errors import RunFailedError, SpecError, TrialFailedError
+from raytune_gp.errors import RunFailedError, RunNotFoundError, SpecError, TrialFailedError
 from raytune_gp.events import Event, RunCreated, RunResumed
-from raytune_gp.execution.coordinator import Parts, RunPlan
-from raytune_gp.progress import Progress
+from raytune_gp.execution.parts import Parts
 from raytune_gp.results import ResultGrid
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.storage.artifacts import Storage
-from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.storage.journal import SQLJournal, absolute_url, default_journal_url, unsafe_place
 from raytune_gp.trainable.parameters import WithParameters
 
 __all__ = ["Launch"]
 
 _LASTING = ("metrics", "scope", "seed", "storage_path")
-"""Settings that a run keeps for life: its results would not fit together otherwise."""
+"""Settings that a run keeps for life: its results would not fit together otherwise. But a metric that no
+trial ever reported may be put right."""
 
 _OWN = ("name", "run_id", "space", "fingerprints", "trainable")
 """Entries of a spec that say which run it is; the rest may change when a run is resumed."""
@@ -49,25 +51,27 @@ class Launch:
 
     def go(self) -> ResultGrid:
         """Run to the end, and return the results."""
+        self._warn_of_place()
         journal = SQLJournal(self.journal_url)
         try:
             state = self._enter(journal)
-            callbacks = CallbackList(self.callbacks)
-            callbacks.setup(state)
-            if not state.status.is_ended:
-                with Progress(verbose=self.verbose) as progress:
-
-                    def listen(state: RunState, events: Sequence[Event]) -> None:
-                        progress.update(state, events)
-                        callbacks.tell(state, events)
-
-                    self._execute(journal, state, listen)
-                    progress.close(state)
-            callbacks.end(state)
+            storage = Storage(self.spec.storage_path, self.spec.name)
+            callbacks = CallbackList(self.callbacks, self.space.from_json, storage.checkpoint)
+            with Audience(self.spec.name, callbacks, self.verbose) as audience:
+                audience.begin(state)
+                goes = not state.status.is_ended
+                if goes:
+                    self._execute(journal, state, audience)
+                audience.end(state, ran=goes)
             self._say_how_to_resume(state)
         finally:
             journal.close()
         return self._results(state)
+
+    def _warn_of_place(self) -> None:
+        found = unsafe_place(self.journal_url)
+        if found is not None:
+            warnings.warn(found, UserWarning, stacklevel=4)
 
     # --- entering a run in the journal ---
 
@@ -81,7 +85,10 @@ class Launch:
         return RunState.of(event for _, event in journal.read(self.spec.name))
 
     def _reenter(self, journal: SQLJournal) -> RunState:
-        state = RunState.of(event for _, event in journal.read(self.spec.name))
+        try:
+            state = RunState.of(event for _, event in journal.read(self.spec.name))
+        except RunNotFoundError as error:
+            raise RunNotFoundError(f'{error}. resume="auto" begins a run that is not there') from None
         changes = self._changes(state)
         self.spec = state.spec.changed(changes)
         if state.status is RunStatus.COMPLETED and not changes:
@@ -107,7 +114,7 @@ class Launch:
         old = state.spec
         for name in _LASTING:
             was, now = getattr(old, name), getattr(self.spec, name)
-            if was != now:
+            if was != now and not (name == "metrics" and state.unreported):
                 raise SpecError(
                     f"{name} is {now!r}, and run {old.name!r} was started with {was!r}: resume it with that, "
                     f"or start a new run under another name"
@@ -127,7 +134,7 @@ class Launch:
             )
             changes["fingerprints"] = dict(self.spec.fingerprints)
         now, was = self.spec.to_json(), old.to_json()
-        for name in now.keys() - {*_LASTING, *_OWN}:
+        for name in now.keys() - {*_LASTING, *_OWN} | {"metrics"}:
             if now[name] != was[name]:
                 changes[name] = now[name]
         created = len(state.trials)
@@ -140,17 +147,13 @@ class Launch:
 
     # --- execution ---
 
-    def _execute(
-        self, journal: SQLJournal, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]
-    ) -> None:
+    def _execute(self, journal: SQLJournal, state: RunState, audience: Audience) -> None:
         if self.executor == "inline":
-            self._execute_inline(journal, state, listen)
+            self._execute_inline(journal, state, audience)
         else:
-            self._execute_on_ray(state, listen)
+            self._execute_on_ray(state, audience)
 
-    def _execute_inline(
-        self, journal: SQLJournal, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]
-    ) -> None:
+    def _execute_inline(self, journal: SQLJournal, state: RunState, audience: Audience) -> None:
         from raytune_gp.execution.inline import InlineExecutor
         from raytune_gp.execution.loop import Loop
 
@@ -162,16 +165,18 @@ class Launch:
         def committed(events: Sequence[Event]) -> None:
             for event in events:
                 state.apply(event)
-            listen(state, events)
+            audience.hear(state, events)
 
-        loop = Loop(spec.name, self.parts.make_experiment, journal, executor, on_commit=committed)
+        make = self.parts.make_experiment
+        loop = Loop(spec.name, make, journal, executor, on_commit=committed, on_trouble=audience.pause)
         executor.turn = loop.turn
         loop.open()
         loop.run()
 
-    def _execute_on_ray(self, state: RunState, listen: Callable[[RunState, Sequence[Event]], None]) -> None:
+    def _execute_on_ray(self, state: RunState, audience: Audience) -> None:
         import ray
 
+        from raytune_gp.execution.coordinator import RunPlan
         from raytune_gp.execution.driver import follow, start_coordinator
         from raytune_gp.execution.payload import Payload
         from raytune_gp.execution.worker import WorkerSettings
@@ -193,7 +198,8 @@ class Launch:
         )
         parts = Payload.of(self.parts, storage)
         plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker)
-        follow(start_coordinator(plan, self._workers_ahead(state)), state, listen)
+        coordinator = start_coordinator(plan, self._workers_ahead(state))
+        follow(coordinator, state, audience.hear, audience.pause)
 
     def _workers_ahead(self, state: RunState) -> float:
         """How many workers a new run wants at first; one that was begun before asks for its own."""
@@ -206,12 +212,17 @@ class Launch:
     def _say_how_to_resume(self, state: RunState) -> None:
         if state.status is RunStatus.STOPPED and self.verbose:
             call = f"tune.run(..., name={self.spec.name!r}, resume=True)"
-            how = f"raytune-gp resume {self.spec.name}" if self.spec.run_file else call
+            how = f"raytune-gp resume {self.spec.name}{self._where()}" if self.spec.run_file else call
             print(
                 f"{state.reason}. Trials finished: {len(state.observations)}, waiting: {state.unfinished}. "
                 f"Go on with {how}",
                 file=sys.stderr,
             )
+
+    def _where(self) -> str:
+        """What the command line must be told of the journal."""
+        usual = absolute_url(os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
+        return "" if self.journal_url == usual else f" --journal {self.journal_url}"
 
     def _results(self, state: RunState) -> ResultGrid:
         if state.status is RunStatus.FAILED:

@@ -6,15 +6,15 @@ experiment.py calls it after each input.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import asdict
 
 from raytune_gp import events as ev
+from raytune_gp.crew import Worker, WorkerStatus
 from raytune_gp.protocols import Scheduler
-from raytune_gp.spec import ExperimentSpec
-from raytune_gp.state import RunState, RunStatus, Worker, WorkerStatus
+from raytune_gp.spec import METRIC_MISSING, ExperimentSpec
+from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Trial, TrialStatus
+from raytune_gp.unreported import never_reported, reported_instead
 
 __all__ = ["end_of", "next_step"]
 
@@ -43,7 +43,8 @@ def next_step(state: RunState, scheduler: Scheduler, uses_results: bool, now: fl
     if state.status is RunStatus.STOPPING:
         return None if state.running else ev.RunEnded(now, RunStatus.STOPPED.value, state.reason)
     return (
-        _assign(state, scheduler, uses_results, now)
+        _despair(state, now)
+        or _assign(state, scheduler, uses_results, now)
         or _withdraw(state, uses_results, now)
         or _ask(state, uses_results, now)
         or _staff(state, now)
@@ -61,21 +62,28 @@ def end_of(
     reason: str | None = None,
 ) -> ev.TrialEnded:
     """The end of `trial` with its objective; one without a finite objective is a failure to learn from."""
-    values = [trial.value(m, spec.scope) for m in spec.metrics]
     objective = None
     if failure is None:
-        missing = [m.name for m, v in zip(spec.metrics, values, strict=True) if v is None]
-        if missing and status is TrialStatus.COMPLETED:
-            status, failure = TrialStatus.FAILED, "metric missing"
-            reported = ", ".join(sorted(trial.history.columns)) or "nothing"
-            reason = f"ended without reporting {', '.join(missing)}; it reported {reported}"
-        elif missing:
-            failure = "stopped before a report"
-        elif not all(math.isfinite(v) for v in values if v is not None):
-            failure = "not finite"
-        else:
-            objective = [v for v in values if v is not None]
-    return ev.TrialEnded(now, trial.id, status.value, objective, failure, reason)
+        objective, failure = spec.objective_of(trial)
+    if failure == METRIC_MISSING and status is TrialStatus.COMPLETED:
+        status, reason = TrialStatus.FAILED, _missing(trial, spec)
+    elif failure == METRIC_MISSING and trial.decided_by in (None, "user"):
+        failure = "stopped before a report"
+    values = list(objective) if objective is not None else None
+    return ev.TrialEnded(now, trial.id, status.value, values, failure, reason)
+
+
+def _missing(trial: Trial, spec: ExperimentSpec) -> str:
+    missing = [m.name for m in spec.metrics if trial.value(m, spec.scope) is None]
+    return (
+        f"ended without reporting {', '.join(missing)}; it reported {reported_instead(missing[0], [trial])}"
+    )
+
+
+def _despair(state: RunState, now: float) -> ev.Event | None:
+    """End the run where no trial will have a value."""
+    reason = never_reported(state, _slots_wanted(state))
+    return ev.RunEnded(now, RunStatus.FAILED.value, reason) if reason is not None else None
 
 
 def _release_any(state: RunState, now: float) -> ev.Event | None:
@@ -87,7 +95,7 @@ def _release_any(state: RunState, now: float) -> ev.Event | None:
 
 def _assign(state: RunState, scheduler: Scheduler, uses_results: bool, now: float) -> ev.Event | None:
     """Give a trial to an idle worker: one that waits, else one to resume, else a new one."""
-    worker_id = next(iter(state.idle), None)
+    worker_id = next(iter(state.crew.idle), None)
     if worker_id is None or len(state.running) >= _slots_wanted(state):
         return None
     if state.queue:
@@ -144,30 +152,24 @@ def _ask(state: RunState, uses_results: bool, now: float) -> ev.Event | None:
     count = int(min(free + ahead - len(state.ready), state.budget))
     if slots == 0 or count <= 0 or (not uses_results and len(state.ready) > slots):
         return None
-    pending = [*_unfinished(state), *(s.ref for s in state.ready)]
-    return ev.SuggestionsRequested(
-        now, state.requests, count, state.suggested, len(state.observations), pending
-    )
-
-
-def _unfinished(state: RunState) -> Iterator[str]:
-    yield from (*state.running, *state.queue, *state.paused)
+    asked = state.suggestions
+    return ev.SuggestionsRequested(now, asked.requests, count, asked.suggested, len(state.observations))
 
 
 def _staff(state: RunState, now: float) -> ev.Event | None:
     """Request workers for slots that want one; release idle ones that no trial is left for."""
     wanted = _slots_wanted(state)
-    if len(state.slots) < wanted:
-        slot = next(i for i in range(wanted) if i not in state.slots)
-        incarnation = state.incarnations.get(slot, 0) + 1
+    if len(state.crew.slots) < wanted:
+        slot = next(i for i in range(wanted) if i not in state.crew.slots)
+        incarnation = state.crew.incarnations.get(slot, 0) + 1
         return ev.WorkerRequested(now, f"w{slot}/{incarnation}", slot, incarnation)
-    surplus = _surplus(state) if len(state.slots) > wanted else None
+    surplus = _surplus(state) if len(state.crew.slots) > wanted else None
     return ev.WorkerReleased(now, surplus.id, "no trial is left for it") if surplus is not None else None
 
 
 def _surplus(state: RunState) -> Worker | None:
     requested = (w for w in state.workers.values() if w.status is WorkerStatus.REQUESTED)
-    return next(requested, None) or next((state.workers[w] for w in state.idle), None)
+    return next(requested, None) or next((state.workers[w] for w in state.crew.idle), None)
 
 
 def _finish(state: RunState, scheduler: Scheduler, now: float) -> ev.Event | None:

@@ -17,6 +17,7 @@ from rich.text import Text
 from raytune_gp import events as ev
 from raytune_gp.analysis.labels import duration, error_line, number, varied_config
 from raytune_gp.analysis.summary import summary
+from raytune_gp.crew import WorkerStatus
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 
@@ -27,6 +28,9 @@ REDRAW_S = 0.25
 
 HEARTBEAT_S = 30.0
 """Without a terminal, the least time between two lines that say nothing but how far the run is."""
+
+STARTING_S = 10.0
+"""So long a worker may take to start where it has its resources."""
 
 MAX_ROWS = 20
 CHROME_ROWS = 9
@@ -187,7 +191,16 @@ def headline(state: RunState, now: float) -> Text:
         parts.append(f"{state.status.value.lower()}: {_clean(state.reason)}")
     elif state.status is RunStatus.STOPPING:
         parts.append(f"stopping, trials end at their next report: {_clean(state.reason)}")
+    elif _waits_for_room(state, now):
+        asked = ", ".join(f"{name} {amount}" for name, amount in state.spec.resources.items())
+        parts.append(f"waiting for a node with room for a trial ({_clean(asked)})")
     return Text(" · ".join(parts))
+
+
+def _waits_for_room(state: RunState, now: float) -> bool:
+    """Whether no trial runs, and the workers that were asked for have not come for longer than they start."""
+    requested = any(w.status is WorkerStatus.REQUESTED for w in state.workers.values())
+    return requested and not state.running and now - state.now > STARTING_S
 
 
 def trial_line(state: RunState, trial: Trial) -> Text:

@@ -5,7 +5,6 @@ Nothing here starts anything; whatever cannot be is refused with the value, the 
 
 from __future__ import annotations
 
-import copy
 import datetime
 import functools
 import hashlib
@@ -14,16 +13,14 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from raytune_gp.callbacks import Callback
-from raytune_gp.errors import SpecError
-from raytune_gp.protocols import Scheduler, Searcher
-from raytune_gp.schedulers import make_scheduler
-from raytune_gp.searchers import check_seed, make_searcher
+from raytune_gp.errors import SpaceError, SpecError
+from raytune_gp.protocols import Searcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
 from raytune_gp.trial import Config, Metric, Trial
@@ -34,12 +31,14 @@ __all__ = [
     "RunConfig",
     "TuneConfig",
     "absolute_storage_path",
+    "check_allowed",
+    "check_kind",
     "check_name",
+    "check_objective",
     "default_name",
     "fingerprints",
+    "make_callbacks",
     "make_guesses",
-    "resolve_scheduler",
-    "resolve_searcher",
     "resolve_stop",
     "seconds",
     "total_trials",
@@ -109,12 +108,41 @@ class RunConfig:
     verbose: int = 1
 
 
+_T = TypeVar("_T")
+
+
+def check_allowed(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Raise SpecError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        shown = " or ".join(f'"{a}"' if isinstance(a, str) else repr(a) for a in allowed)
+        raise SpecError(f"{name} is {value!r}; it must be {shown}")
+
+
+def check_kind(name: str, value: Any, kind: type[_T]) -> _T:
+    """`value` if it is one of the classes of settings, such as `tune.RunConfig`. Raises SpecError."""
+    if not isinstance(value, kind):
+        raise SpecError(f"{name} is {value!r}; it must be a tune.{kind.__name__}(…)")
+    return value
+
+
+def check_objective(metric: Any, mode: Any) -> Metric:
+    """What to optimise. Raises SpecError where one of the two is missing or cannot be."""
+    if metric is None or mode is None:
+        raise SpecError(
+            f"metric is {metric!r} and mode is {mode!r}; say what to optimise, as in "
+            f'metric="loss", mode="min"'
+        )
+    if not isinstance(metric, str) or not metric:
+        raise SpecError(f"metric is {metric!r}; it must be the name of one metric that trials report")
+    return Metric(metric, mode)
+
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def check_name(name: str) -> str:
     """`name` if it can name a directory and an actor. Raises SpecError."""
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SpecError(
             f"name is {name!r}; it must be 1 to 200 letters, digits, '.', '_' and '-', and begin with a "
             f"letter or digit, since a directory is called by it"
@@ -135,58 +163,8 @@ def seconds(budget: float | datetime.timedelta | None) -> float | None:
     return budget.total_seconds() if isinstance(budget, datetime.timedelta) else budget
 
 
-def resolve_searcher(
-    search_alg: str | Mapping[str, Any] | Searcher | None,
-    space: SearchSpace,
-    metric: Metric,
-    seed: int,
-) -> tuple[Searcher, dict[str, Any]]:
-    """The searcher, and how it is described in the journal.
-
-    By name, as `{"name": "gp", …options}`, or the object itself. Without one it is `gp`, and where the
-    space has nothing to search but grid axes, `random`, which then only walks the grid.
-    """
-    check_seed(seed)
-    if search_alg is None:
-        search_alg = "gp" if space.domains else "random"
-    if isinstance(search_alg, str):
-        search_alg = {"name": search_alg}
-    if isinstance(search_alg, Mapping):
-        options = {k: v for k, v in search_alg.items() if k != "name"}
-        name = str(search_alg.get("name", ""))
-        return make_searcher(name, space, metric, seed=seed, options=options), dict(search_alg)
-    if not isinstance(search_alg, Searcher):
-        raise SpecError(
-            f"search_alg is {search_alg!r}; it must be a name such as 'gp', or an object with uses_results, "
-            f"update and suggest"
-        )
-    return search_alg, {"name": type(search_alg).__name__}
-
-
-def resolve_scheduler(
-    scheduler: str | Mapping[str, Any] | Scheduler | None, metric: Metric
-) -> tuple[Callable[[], Scheduler], dict[str, Any]]:
-    """A maker of fresh schedulers (each replay needs one), and how it is described in the journal."""
-    if scheduler is None:
-        scheduler = "fifo"
-    if isinstance(scheduler, str):
-        scheduler = {"name": scheduler}
-    if isinstance(scheduler, Mapping):
-        options = {k: v for k, v in scheduler.items() if k != "name"}
-        make = functools.partial(make_scheduler, str(scheduler.get("name", "")), metric, options)
-        make()
-        return make, dict(scheduler)
-    for needed in ("on_result", "apply", "next_to_resume", "rule"):
-        if not hasattr(scheduler, needed):
-            raise SpecError(
-                f"scheduler is {scheduler!r}, which has no {needed}; it must be a name such as 'median', or "
-                f"an object that follows raytune_gp.protocols.Scheduler"
-            )
-    return functools.partial(copy.deepcopy, scheduler), {"name": type(scheduler).__name__}
-
-
-def resolve_stop(stop: Any) -> tuple[dict[str, float], Any]:
-    """A dictionary of criteria, and a stopper object or function; either may be empty."""
+def resolve_stop(stop: Any, space: SearchSpace) -> tuple[dict[str, float], UserStopper | None]:
+    """A dictionary of criteria, and a stopper object or function; either may be empty. Raises SpecError."""
     if stop is None:
         return {}, None
     if isinstance(stop, Mapping):
@@ -194,22 +172,28 @@ def resolve_stop(stop: Any) -> tuple[dict[str, float], Any]:
             if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
                 raise SpecError(f"stop[{name!r}] is {value!r}; it must be a number to be reached")
         return {str(k): float(v) for k, v in stop.items()}, None
-    if not callable(stop):
-        raise SpecError(f"stop is {stop!r}; it must be a dictionary, or a function of (trial_id, result)")
-    return {}, UserStopper(stop)
+    if not callable(stop) or isinstance(stop, type):
+        raise SpecError(
+            f"stop is {stop!r}; it must be a dictionary, a function of (trial_id, result), or a Stopper, "
+            f"not its class"
+        )
+    return {}, UserStopper(stop, space)
 
 
 class UserStopper:
     """The user's function of (trial_id, result), or Ray's `Stopper` object, as the experiment asks it.
 
-    What it remembers is its own affair: it is not in the journal, and a resumed run starts it afresh.
+    The result holds the config as the trainable got it, not as the journal keeps it. What the stopper
+    remembers is its own affair: it is not in the journal, and a resumed run starts it afresh.
     """
 
-    def __init__(self, stop: Any):
+    def __init__(self, stop: Any, space: SearchSpace):
         self._stop = stop
+        self._space = space
 
     def __call__(self, trial: Trial) -> bool:
-        result = {**trial.history.last, "trial_id": trial.id, "config": trial.config}
+        config = self._space.from_json(trial.config)
+        result = {**trial.history.last, "trial_id": trial.id, "config": config}
         return bool(self._stop(trial.id, result))
 
     def stop_all(self) -> bool:
@@ -236,10 +220,27 @@ def total_trials(num_samples: int | None, space: SearchSpace, searcher: Searcher
 
 def make_guesses(points: Sequence[Config] | None, space: SearchSpace) -> list[Config]:
     """The user's own guesses, checked. Raises SpaceError for one that the space does not hold."""
-    guesses = [dict(p) for p in points or ()]
-    for guess in guesses:
-        space.validate(guess)
-    return guesses
+    if isinstance(points, Mapping) or not isinstance(points or (), Sequence):
+        raise SpaceError(f"points_to_evaluate is {points!r}; it must be a list of configs, such as [{{…}}]")
+    for position, point in enumerate(points or ()):
+        try:
+            space.validate(point)
+        except SpaceError as error:
+            raise SpaceError(f"points_to_evaluate[{position}]: {error}") from None
+    return [dict(point) for point in points or ()]
+
+
+def make_callbacks(callbacks: Any) -> list[Any]:
+    """The user's callbacks, checked. Raises SpecError for what is no list of objects."""
+    if not isinstance(callbacks or (), Sequence):
+        raise SpecError(
+            f"callbacks is {callbacks!r}; it must be a list, such as [{type(callbacks).__name__}()]"
+        )
+    found = list(callbacks or ())
+    for callback in found:
+        if isinstance(callback, type):
+            raise SpecError(f"callbacks has the class {callback.__name__}: make one, {callback.__name__}()")
+    return found
 
 
 def fingerprints(trainable: Any, space: SearchSpace) -> dict[str, str]:
@@ -263,7 +264,11 @@ def _source(trainable: Any) -> str:
 
 
 def absolute_storage_path(path: str | Path) -> str:
-    """`path` as processes that work elsewhere find it too; a URI is left as it is."""
+    """`path` as processes that work elsewhere find it too; a URI is left as it is. Raises SpecError."""
+    if not isinstance(path, str | Path):
+        raise SpecError(
+            f"storage_path is {path!r}; it must be a directory, or a URI such as s3://bucket/folder"
+        )
     return str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
 
 

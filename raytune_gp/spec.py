@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from raytune_gp.errors import SpecError
-from raytune_gp.trial import Metric
+from raytune_gp.trial import Metric, Trial
 
-__all__ = ["SCOPES", "UNLIMITED", "ExperimentSpec"]
+__all__ = ["METRIC_MISSING", "NOT_FINITE", "SCOPES", "UNLIMITED", "ExperimentSpec"]
 
 SCOPES = ("last", "avg", "last-5-avg", "last-10-avg", "all")
 UNLIMITED = -1
+
+METRIC_MISSING, NOT_FINITE = "metric missing", "not finite"
+"""Why a trial that is through has no objective: it never reported the metric, or NaN or an infinity."""
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -101,6 +104,14 @@ class ExperimentSpec:
     def metric(self) -> Metric:
         """The first metric: the one that tables and plots are sorted by."""
         return self.metrics[0]
+
+    def objective_of(self, trial: Trial) -> tuple[tuple[float, ...] | None, str | None]:
+        """The trial's value of each metric by its reports, or None and why: METRIC_MISSING or NOT_FINITE."""
+        values = [trial.value(metric, self.scope) for metric in self.metrics]
+        found = tuple(value for value in values if value is not None)
+        if len(found) < len(values):
+            return None, METRIC_MISSING
+        return (found, None) if all(map(math.isfinite, found)) else (None, NOT_FINITE)
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""

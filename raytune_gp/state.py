@@ -8,18 +8,20 @@ for each key, replaced or withdrawn as events come.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.retention import checkpoint_value, kept_checkpoints
-from raytune_gp.spec import UNLIMITED, ExperimentSpec
-from raytune_gp.trial import CheckpointRecord, Config, Observation, Trial, TrialStatus
+from raytune_gp.crew import Crew, Due, Worker, WorkerStatus
+from raytune_gp.retention import Loans, checkpoint_value, kept_checkpoints, needed_checkpoints
+from raytune_gp.spec import METRIC_MISSING, UNLIMITED, ExperimentSpec
+from raytune_gp.suggestions import ReadySuggestion, Suggestions
+from raytune_gp.trial import CheckpointRecord, Observation, Trial, TrialStatus
 
-__all__ = ["OpenRequest", "ReadySuggestion", "RunState", "RunStatus", "Worker", "WorkerStatus"]
+__all__ = ["RunState", "RunStatus"]
 
 
 class RunStatus(StrEnum):
@@ -40,53 +42,14 @@ class RunStatus(StrEnum):
         return self in (RunStatus.STOPPED, RunStatus.COMPLETED, RunStatus.FAILED)
 
 
-class WorkerStatus(StrEnum):
-    """REQUESTED ─► UP ─► RELEASED, and gone from the state once it is gone from the cluster."""
-
-    REQUESTED = "REQUESTED"
-    UP = "UP"
-    RELEASED = "RELEASED"
-
-
-@dataclass(slots=True)
-class Worker:
-    """An actor that holds a slot, and the attempt it has been given."""
-
-    id: str
-    slot: int
-    status: WorkerStatus = WorkerStatus.REQUESTED
-    trial: str | None = None
-    attempt: int = 0
-    seq: int = 0
-    node: str = ""
-    pid: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadySuggestion:
-    """A suggestion that waits for a worker.
-
-    It was made from the first `completed` observations, and there were `arrived` of them when it came.
-    """
-
-    ref: str
-    config: Config
-    provenance: Mapping[str, Any]
-    completed: int
-    arrived: int
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """A question to the searcher that has no answer yet."""
-
-    event: ev.SuggestionsRequested
-    pending: tuple[Config, ...]
-
-
 @dataclass
 class RunState:
-    """Everything that is known about a run after `index + 1` of its events."""
+    """Everything that is known about a run after `index + 1` of its events.
+
+    `queue`, `running` and `paused` hold the ids of the trials that are not finished.
+    `unreported` are the metrics that no trial ever reported as a number; `silent`, as long as there are any,
+    the numbers of the trials that are through without: ended, or paused by a scheduler that ranks them.
+    """
 
     spec: ExperimentSpec = field(init=False)
     status: RunStatus = RunStatus.RUNNING
@@ -102,20 +65,13 @@ class RunState:
     queue: deque[str] = field(default_factory=deque)
     running: dict[str, None] = field(default_factory=dict)
     paused: dict[str, None] = field(default_factory=dict)
-    workers: dict[str, Worker] = field(default_factory=dict)
-    idle: dict[str, None] = field(default_factory=dict)
-    slots: dict[int, str] = field(default_factory=dict)
-    incarnations: dict[int, int] = field(default_factory=dict)
-    losses_in_a_row: int = 0
+    crew: Crew = field(default_factory=Crew)
     observations: list[Observation] = field(default_factory=list)
-    ready: deque[ReadySuggestion] = field(default_factory=deque)
-    request: OpenRequest | None = None
-    requests: int = 0
-    suggested: int = 0
-    memory: Mapping[str, Any] | None = None
-    exhausted: bool = False
-    borrowed: set[str] = field(default_factory=set)
-    due: dict[Hashable, msg.Command] = field(default_factory=dict, compare=False, repr=False)
+    suggestions: Suggestions = field(default_factory=Suggestions)
+    loans: Loans = field(default_factory=Loans)
+    unreported: set[str] = field(default_factory=set)
+    silent: set[int] = field(default_factory=set)
+    due: Due = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> RunState:
@@ -134,16 +90,29 @@ class RunState:
 
     def reconnect(self) -> None:
         """Call for a connection to every live worker, behind what is journalled: a coordinator came back."""
-        for worker in self.workers.values():
-            create = worker.status is WorkerStatus.REQUESTED
-            self.due["connect", worker.id] = msg.Connect(worker.id, worker.slot, create, worker.seq)
+        self.crew.reconnect(self.due)
 
     # --- what readers ask ---
 
     @property
+    def workers(self) -> Mapping[str, Worker]:
+        """The workers that live, by id."""
+        return self.crew.workers
+
+    @property
+    def ready(self) -> Sequence[ReadySuggestion]:
+        """The suggestions that wait for a worker, the oldest first."""
+        return self.suggestions.ready
+
+    @property
+    def request(self) -> ev.SuggestionsRequested | None:
+        """The question to the searcher that has no answer yet."""
+        return self.suggestions.request
+
+    @property
     def budget(self) -> float:
         """How many trials the run may still create, beyond those created and the suggestions that wait."""
-        if self.exhausted or self.status is not RunStatus.RUNNING:
+        if self.suggestions.exhausted or self.status is not RunStatus.RUNNING:
             return 0
         if self.spec.num_samples == UNLIMITED:
             return float("inf")
@@ -170,13 +139,35 @@ class RunState:
     def _run_created(self, event: ev.RunCreated) -> None:
         self.spec = ExperimentSpec.from_json(event.spec)
         self.created_at = event.at
+        self._expect_metrics()
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
         self.spec = self.spec.changed(event.changes)
         self.status, self.reason = RunStatus.RUNNING, ""
-        self.losses_in_a_row = self.starts = 0
+        self.crew.losses_in_a_row = self.starts = 0
         for trial in self.trials.values():
             trial.losses = 0
+        self._expect_metrics()
+        if "metrics" in event.changes:
+            self._value_again()
+
+    def _expect_metrics(self) -> None:
+        self.silent.clear()
+        self.unreported = {metric.name for metric in self.spec.metrics}
+        for trial in self.trials.values():
+            self.unreported -= trial.history.columns.keys()
+
+    def _value_again(self) -> None:
+        """Give a value to the trials that reported the metric of now, where the one before was a slip."""
+        for position, observation in enumerate(self.observations):
+            if observation.failure != METRIC_MISSING:
+                continue
+            trial = self.trials[observation.trial_id]
+            objective, failure = self.spec.objective_of(trial)
+            self.observations[position] = Observation(trial.config, objective, trial.id, failure)
+            trial.objective = objective
+            if trial.status is TrialStatus.FAILED and failure != METRIC_MISSING:
+                trial.status, trial.reason = TrialStatus.COMPLETED, None
 
     def _term_started(self, event: ev.TermStarted) -> None:
         self.term, self.versions = event.term, event.versions
@@ -187,111 +178,60 @@ class RunState:
 
     def _stop_requested(self, event: ev.StopRequested) -> None:
         self.status, self.reason = RunStatus.STOPPING, event.reason
-        self._forget_suggestions()
+        self.suggestions.forget(self.due)
         for trial_id in self.running:
             if self.trials[trial_id].stopping is None:
                 self._interrupt(self.trials[trial_id], "halt")
 
     def _run_ended(self, event: ev.RunEnded) -> None:
         self.status, self.reason = RunStatus(event.status), event.reason
-        self._forget_suggestions()
+        self.suggestions.forget(self.due)
 
     # --- workers ---
 
     def _worker_requested(self, event: ev.WorkerRequested) -> None:
-        worker = Worker(event.worker, event.slot)
-        self.workers[worker.id] = worker
-        self.slots[event.slot] = worker.id
-        self.incarnations[event.slot] = event.incarnation
-        self.due["connect", worker.id] = msg.Connect(worker.id, worker.slot, True, 0)
+        self.crew.requested(event, self.due)
 
     def _worker_up(self, event: ev.WorkerUp) -> None:
-        worker = self.workers[event.worker]
-        worker.status, worker.node, worker.pid = WorkerStatus.UP, event.node, event.pid
-        self.idle[worker.id] = None
-        self.due.pop(("connect", worker.id), None)
+        self.crew.up(event, self.due)
 
     def _worker_released(self, event: ev.WorkerReleased) -> None:
-        worker = self.workers[event.worker]
-        worker.status = WorkerStatus.RELEASED
-        self.idle.pop(worker.id, None)
-        self.slots.pop(worker.slot, None)
-        self.due.pop(("connect", worker.id), None)
-        self.due["release", worker.id] = msg.Release(worker.id)
+        self.crew.released(event, self.due)
 
     def _worker_lost(self, event: ev.WorkerLost) -> None:
-        worker = self.workers.pop(event.worker)
-        self.idle.pop(worker.id, None)
-        if self.slots.get(worker.slot) == worker.id:
-            del self.slots[worker.slot]
-        for kind in ("connect", "release", "start", "interrupt", "acknowledge"):
-            self.due.pop((kind, worker.id), None)
-        released = worker.status is WorkerStatus.RELEASED
-        if not released and worker.seq == 0:
-            self.losses_in_a_row += 1
-        if worker.trial is not None:
-            trial = self.trials[worker.trial]
-            trial.worker, trial.started = None, False
-            if not released and trial.stopping is None:
-                trial.losses += 1
-                trial.error = event.reason
+        worker = self.crew.lost(event, self.due)
+        if worker.trial is None:
+            return
+        trial = self.trials[worker.trial]
+        trial.worker, trial.started = None, False
+        if worker.status is not WorkerStatus.RELEASED and trial.stopping is None:
+            trial.losses += 1
+            trial.error = event.reason
 
-    def _saw(self, worker_id: str, seq: int) -> None:
-        worker = self.workers[worker_id]
-        worker.seq = seq
+    def _heard(self, worker_id: str, seq: int) -> None:
+        self.crew.heard(worker_id, seq, self.due)
         self.starts = 0
-        self.due["acknowledge", worker_id] = msg.Acknowledge(worker_id, seq)
 
     def _item_discarded(self, event: ev.ItemDiscarded) -> None:
-        self._saw(event.worker, event.seq)
+        self._heard(event.worker, event.seq)
 
     # --- suggestions ---
 
     def _suggestions_requested(self, event: ev.SuggestionsRequested) -> None:
-        waiting = {s.ref: s.config for s in self.ready}
-        pending = tuple(waiting[ref] if ref in waiting else self.trials[ref].config for ref in event.pending)
-        self.requests = event.request + 1
-        self.request = OpenRequest(event, pending)
-        self.due["suggest"] = msg.Suggest(
-            event.request,
-            event.count,
-            event.start,
-            tuple(self.observations[: event.completed]),
-            pending,
-            self.memory,
-        )
+        unfinished = (self.trials[t].config for t in (*self.running, *self.queue, *self.paused))
+        self.suggestions.requested(event, self.observations, unfinished, self.due)
 
     def _suggestions_ready(self, event: ev.SuggestionsReady) -> None:
-        assert self.request is not None
-        completed, arrived = self.request.event.completed, len(self.observations)
-        for position, suggestion in enumerate(event.suggestions):
-            ref = f"{event.request}/{position}"
-            self.ready.append(
-                ReadySuggestion(ref, suggestion["config"], suggestion["provenance"], completed, arrived)
-            )
-        self.suggested += len(event.suggestions)
-        self.request = None
-        self.memory = event.memory
+        self.suggestions.answered(event, len(self.observations), self.due)
         self.starts = 0
-        self.exhausted = event.exhausted
-        self.due.pop("suggest", None)
 
     def _suggestions_withdrawn(self, event: ev.SuggestionsWithdrawn) -> None:
-        self._forget_suggestions()
-
-    def _forget_suggestions(self) -> None:
-        """Drop those that wait, and the open request that counted on them; their ordinals are free again."""
-        if self.ready:
-            self.suggested -= len(self.ready)
-            self.exhausted = False
-            self.ready.clear()
-        self.request = None
-        self.due.pop("suggest", None)
+        self.suggestions.forget(self.due)
 
     # --- trials ---
 
     def _trial_created(self, event: ev.TrialCreated) -> None:
-        suggestion = self.ready.popleft()
+        suggestion = self.suggestions.ready.popleft()
         provenance = {**suggestion.provenance, "missed": event.missed}
         self.trials[event.trial] = Trial(
             event.trial, len(self.trials), suggestion.config, provenance, event.at
@@ -299,29 +239,27 @@ class RunState:
         self.queue.append(event.trial)
 
     def _attempt_assigned(self, event: ev.AttemptAssigned) -> None:
-        trial, worker = self.trials[event.trial], self.workers[event.worker]
+        trial = self.trials[event.trial]
         if self.queue and self.queue[0] == trial.id:
             self.queue.popleft()
         else:
             self.queue.remove(trial.id)
         resume_from = CheckpointRecord(**event.resume_from) if event.resume_from else None
-        trial.status, trial.attempt, trial.worker = TrialStatus.RUNNING, event.attempt, worker.id
+        trial.status, trial.attempt, trial.worker = TrialStatus.RUNNING, event.attempt, event.worker
         trial.started, trial.stopping, trial.resume_from = False, None, resume_from
         trial.next_config = trial.next_checkpoint = None
         trial.history.truncate(resume_from.step if resume_from else 0)
-        trial.decided_step = trial.reason = None
-        worker.trial, worker.attempt = trial.id, event.attempt
+        trial.decided_step = trial.decided_by = trial.reason = None
         self.running[trial.id] = None
-        del self.idle[worker.id]
-        if resume_from:
-            self.borrowed.add(resume_from.path)
-        self.due["start", worker.id] = msg.Start(
-            worker.id, trial.id, event.attempt, trial.config, resume_from, trial.time_total_s
+        self.crew.assign(event.worker, trial.id, event.attempt)
+        self._settle(trial)
+        self.due["start", event.worker] = msg.Start(
+            event.worker, trial.id, event.attempt, trial.config, resume_from, trial.time_total_s
         )
 
     def _attempt_started(self, event: ev.AttemptStarted) -> None:
-        self._saw(event.worker, event.seq)
-        self.losses_in_a_row = 0
+        self._heard(event.worker, event.seq)
+        self.crew.losses_in_a_row = 0
         trial = self.trials[event.trial]
         trial.started = True
         if trial.started_at is None:
@@ -329,29 +267,29 @@ class RunState:
         self.due.pop(("start", event.worker), None)
 
     def _reported(self, event: ev.Reported) -> None:
-        self._saw(event.worker, event.seq)
+        self._heard(event.worker, event.seq)
         trial = self.trials[event.trial]
         trial.history.append(event.step, event.metrics, event.time)
         seconds = event.metrics.get("time_total_s")
         if isinstance(seconds, int | float):
             trial.time_total_s = float(seconds)
+        if self.unreported:
+            self.unreported -= trial.history.columns.keys()
+            if not self.unreported:
+                self.silent.clear()
 
     def _checkpointed(self, event: ev.Checkpointed) -> None:
-        self._saw(event.worker, event.seq)
+        self._heard(event.worker, event.seq)
         trial = self.trials[event.trial]
         value = checkpoint_value(trial, self.spec, event.step)
         trial.checkpoints.append(CheckpointRecord(event.path, event.step, event.attempt, value))
         self._retain(trial)
 
     def _attempt_ended(self, event: ev.AttemptEnded) -> None:
-        self._saw(event.worker, event.seq)
-        trial, worker = self.trials[event.trial], self.workers[event.worker]
-        for kind in ("start", "interrupt"):
-            self.due.pop((kind, worker.id), None)
-        worker.trial = trial.worker = None
-        trial.started = False
-        if worker.status is WorkerStatus.UP:
-            self.idle[worker.id] = None
+        self._heard(event.worker, event.seq)
+        self.crew.free(event.worker, self.due)
+        trial = self.trials[event.trial]
+        trial.worker, trial.started = None, False
         if event.outcome == "failed":
             trial.failures += 1
             trial.error = event.error
@@ -363,14 +301,13 @@ class RunState:
             trial.status = TrialStatus.PENDING
             self.queue.append(trial.id)
             return
-        trial.reason = event.reason
+        trial.reason, trial.decided_by = event.reason, event.rule
         if event.action in ("stop", "complete"):
             trial.decided_step = event.step
         if event.action == "exploit" and event.source is not None:
             trial.next_config = event.config
             trial.next_checkpoint = self.trials[event.source].resume_point
-            if trial.next_checkpoint:
-                self.borrowed.add(trial.next_checkpoint.path)
+            self._settle(trial)
         self._interrupt(trial, event.action)
 
     def _interrupt(self, trial: Trial, action: str) -> None:
@@ -391,6 +328,7 @@ class RunState:
             trial.resume_from = trial.resume_point
         trial.status = TrialStatus.PENDING
         self.queue.appendleft(trial.id)
+        self._settle(trial)
 
     def _trial_paused(self, event: ev.TrialPaused) -> None:
         trial = self.trials[event.trial]
@@ -398,6 +336,8 @@ class RunState:
         trial.resume_from = trial.resume_point
         trial.status = TrialStatus.PAUSED
         self.paused[trial.id] = None
+        self._note_silence(trial)
+        self._settle(trial)
 
     def _trial_ended(self, event: ev.TrialEnded) -> None:
         trial = self.trials[event.trial]
@@ -410,11 +350,28 @@ class RunState:
         trial.reason = event.reason or trial.reason
         trial.ended_at = event.at
         self.observations.append(Observation(trial.config, trial.objective, trial.id, event.failure))
+        if event.failure == METRIC_MISSING:
+            self._note_silence(trial)
+        self._settle(trial)
         self._retain(trial)
+
+    def _note_silence(self, trial: Trial) -> None:
+        if self.unreported:
+            self.silent.add(trial.number)
+
+    # --- checkpoints ---
+
+    def _settle(self, trial: Trial) -> None:
+        """Hold what `trial` goes on from, and let go of what it went on from before."""
+        for path in self.loans.settle(trial.id, needed_checkpoints(trial)):
+            for owner in (trial, *self.trials.values()):
+                if any(checkpoint.path == path for checkpoint in owner.checkpoints):
+                    self._retain(owner)
+                    break
 
     def _retain(self, trial: Trial) -> None:
         if trial.checkpoints:
-            trial.checkpoints = kept_checkpoints(trial, self.spec, self.borrowed)
+            trial.checkpoints = kept_checkpoints(trial, self.spec, self.loans)
             self.due["retain", trial.id] = msg.Retain(trial.id, tuple(c.path for c in trial.checkpoints))
 
 

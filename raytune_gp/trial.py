@@ -196,6 +196,7 @@ class Trial:
 
     `stopping` is why the attempt was told to end, if it was: a decision's action, or halt where the whole
     run stops. `resume_from` is where the attempt went on from, or will where the trial waits for one.
+    `decided_by` is the rule of the last decision on this attempt, "user" where a person made it.
     `next_config` and `next_checkpoint` are what an exploit decision gives to the next attempt.
     """
 
@@ -213,6 +214,7 @@ class Trial:
     history: History = field(default_factory=History)
     stopping: str | None = None
     decided_step: int | None = None
+    decided_by: str | None = None
     reason: str | None = None
     next_config: Config | None = None
     next_checkpoint: CheckpointRecord | None = None

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_gp.callbacks import Callback
 from raytune_gp.errors import SpecError, TrialInterrupted
+from raytune_gp.schedulers import resolve_scheduler
+from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.optimizer import Optimizer
 from raytune_gp.settings import (
     CheckpointConfig,
@@ -26,35 +28,21 @@ from raytune_gp.settings import (
     RunConfig,
     TuneConfig,
     absolute_storage_path,
+    check_allowed,
+    check_kind,
     check_name,
+    check_objective,
     default_name,
     default_storage_path,
     fingerprints,
+    make_callbacks,
     make_guesses,
-    resolve_scheduler,
-    resolve_searcher,
     resolve_stop,
     seconds,
     total_trials,
 )
-from raytune_gp.space import (
-    SearchSpace,
-    choice,
-    grid_search,
-    lograndint,
-    loguniform,
-    qlograndint,
-    qloguniform,
-    qrandint,
-    qrandn,
-    quniform,
-    randint,
-    randn,
-    reverse_loguniform,
-    sample_from,
-    uniform,
-    when,
-)
+from raytune_gp.space import SearchSpace, domains
+from raytune_gp.space.domains import *  # noqa: F403  # the one list of their names is there
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.storage.artifacts import Checkpoint
 from raytune_gp.trainable.parameters import (
@@ -66,7 +54,7 @@ from raytune_gp.trainable.parameters import (
 from raytune_gp.trainable.run import check_trainable, trainable_name
 from raytune_gp.trainable.script import Script
 from raytune_gp.trainable.session import Context, current_session
-from raytune_gp.trial import Config, Metric
+from raytune_gp.trial import Config
 
 if TYPE_CHECKING:
     from raytune_gp.results import Result, ResultGrid
@@ -86,28 +74,14 @@ __all__ = [
     "TrialInterrupted",
     "TuneConfig",
     "Tuner",
-    "choice",
     "get_checkpoint",
     "get_context",
-    "grid_search",
-    "lograndint",
-    "loguniform",
-    "qlograndint",
-    "qloguniform",
-    "qrandint",
-    "qrandn",
-    "quniform",
-    "randint",
-    "randn",
     "report",
-    "reverse_loguniform",
     "run",
-    "sample_from",
-    "uniform",
-    "when",
     "with_parameters",
     "with_resources",
 ]
+__all__ += domains.__all__
 
 
 def __getattr__(name: str) -> Any:
@@ -194,11 +168,13 @@ def run(
         name: of the run; its directory below `storage_path` is called by it.
         seed: of the searcher.
         storage_path: where checkpoints and logs go: a directory or URI; `~/raytune_results` by default.
-        journal: the database URL of the journal; `$RAYTUNE_JOURNAL` or `~/.raytune_gp/journal.db` by default.
+        journal: the journal's database URL, or the path of an SQLite file; `$RAYTUNE_JOURNAL` or
+            `~/.raytune_gp/journal.db` by default.
         checkpoint_config: which checkpoints stay.
         max_failures: a trial that raises is tried again so often, from its last checkpoint (-1: always).
         fail_fast: the first trial that fails for good ends the run.
-        grace_period_s: so long a trial that is told to stop may take to its next report.
+        grace_period_s: so long a trial that is told to stop may take to its next report. Checkpoints on their
+            way to the storage are stored first, for which there is half an hour.
         resume: go on with the run of this name; `"auto"` starts it where there is none.
         raise_on_failed_trial: raise TrialFailedError at the end if a trial failed.
         callbacks: `tune.Callback` objects, called in this process.
@@ -212,22 +188,21 @@ def run(
         RunFailedError: the run could not go on.
     """
     check_trainable(trainable)
-    if metric is None or mode is None:
-        raise SpecError(
-            f"metric is {metric!r} and mode is {mode!r}; say what to optimise, as in "
-            f'metric="loss", mode="min"'
-        )
-    if executor not in ("ray", "inline"):
-        raise SpecError(f'executor is {executor!r}; it must be "ray" or "inline"')
+    target = check_objective(metric, mode)
+    check_allowed("executor", executor, ("ray", "inline"))
+    check_allowed("resume", resume, (False, True, "auto"))
+    check_allowed("fail_fast", fail_fast, (False, True))
+    if not isinstance(verbose, int):
+        raise SpecError(f"verbose is {verbose!r}; it must be 0 for silence, or 1 for a progress table")
     if resume and name is None:
         raise SpecError("resume needs the name of the run to go on with: give name=…")
-    target = Metric(metric, mode)
     space = SearchSpace(config or {})
     searcher, searcher_about = resolve_searcher(search_alg, space, target, seed)
     make_scheduler, scheduler_about = resolve_scheduler(scheduler, target)
-    criteria, stopper = resolve_stop(stop)
-    checkpoints = checkpoint_config or CheckpointConfig()
-    from raytune_gp.execution.coordinator import Parts
+    criteria, stopper = resolve_stop(stop, space)
+    checkpoints = check_kind("checkpoint_config", checkpoint_config or CheckpointConfig(), CheckpointConfig)
+    heard = make_callbacks(callbacks)
+    from raytune_gp.execution.parts import Parts
     from raytune_gp.execution.resources import check_resources
     from raytune_gp.launch import Launch
     from raytune_gp.storage.journal import absolute_url, default_journal_url
@@ -265,7 +240,7 @@ def run(
         journal_url=absolute_url(journal or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url()),
         resume=resume,
         executor=executor,
-        callbacks=callbacks or (),
+        callbacks=heard,
         verbose=verbose,
         raise_on_failed_trial=raise_on_failed_trial,
     ).go()
@@ -288,13 +263,13 @@ class Tuner:
     ):
         self._trainable = trainable
         self._space = param_space or {}
-        self._tune = tune_config or TuneConfig()
-        self._run = run_config or RunConfig()
+        self._tune = check_kind("tune_config", tune_config or TuneConfig(), TuneConfig)
+        self._run = check_kind("run_config", run_config or RunConfig(), RunConfig)
         self._settings = settings
 
     def fit(self) -> ResultGrid:
         """Run to the end and return the results."""
-        failure = self._run.failure_config
+        failure = check_kind("failure_config", self._run.failure_config, FailureConfig)
         return run(
             self._trainable,
             config=self._space,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.callbacks import CallbackList
+from raytune_gp.space import SearchSpace
 from raytune_gp.state import RunState
 from tests.support import make_spec
 
@@ -41,13 +44,15 @@ class Listener(tune.Callback):
         self.heard.append(("end", info))
 
 
+SPACE = SearchSpace({"x": tune.randint(0, 9), "act": tune.choice([math.exp, math.sin])})
+CONFIG = {"x": 3, "act": math.sin}
 EVENTS = [
     ev.RunCreated(0.0, make_spec().to_json()),
     ev.CapacityKnown(0.0, 1),
     ev.WorkerRequested(0.0, "w0/1", 0, 1),
     ev.WorkerUp(0.0, "w0/1", "node", 7),
-    ev.SuggestionsRequested(0.0, 0, 1, 0, 0, []),
-    ev.SuggestionsReady(0.0, 0, [{"config": {"x": 3}, "provenance": {}}], None, False),
+    ev.SuggestionsRequested(0.0, 0, 1, 0, 0),
+    ev.SuggestionsReady(0.0, 0, [{"config": SPACE.to_json(CONFIG), "provenance": {}}], None, False),
     ev.TrialCreated(0.0, "00000", 0),
     ev.AttemptAssigned(0.0, "00000", 1, "w0/1", None),
     ev.AttemptStarted(1.0, "w0/1", 1, "00000", 1),
@@ -63,7 +68,8 @@ FAILED = ev.TrialEnded(4.0, "00000", "FAILED", None, "error", "bad luck")
 def tell(callbacks: list[Any], *last: ev.Event) -> RunState:
     """A run's events in two turns, as its driver tells of them."""
     events = [*EVENTS, *last]
-    made, state = CallbackList(callbacks), RunState()
+    made = CallbackList(callbacks, SPACE.from_json, lambda path: tune.Checkpoint(f"/results/run/{path}"))
+    state = RunState()
     state.apply(events[0])
     made.setup(state)
     for turn in (events[1:10], events[10:]):
@@ -80,15 +86,27 @@ def test_each_hook_is_called_in_order_with_rays_arguments() -> None:
     hooks = [hook for hook, _ in listener.heard]
     assert hooks == ["setup", "start", "result", "checkpoint", "result", "complete", "end"]
     assert listener.heard[0][1] == {"name": "run", "metric": "score", "mode": "max"}
-    trial = state.trials["00000"]
+    trial = listener.heard[1][1]["trial"]
+    assert trial.config == CONFIG, "as the trainable got it"
+    assert state.trials["00000"].config != CONFIG, "as the journal has it"
+    assert (trial.trial_id, trial.id, trial.status, trial.step) == ("00000", "00000", "COMPLETED", 2)
     for hook, info in listener.heard[1:-1]:
         assert info["trial"] is trial, hook
         assert info["trials"] == [trial]
     results = [info for hook, info in listener.heard if hook == "result"]
     assert [r["iteration"] for r in results] == [1, 2]
-    assert results[1]["result"] == {"score": 0.7, "trial_id": "00000", "config": {"x": 3}}
-    assert listener.heard[3][1]["checkpoint"] == "trial_00000/checkpoint_001_000001"
+    assert results[1]["result"] == {"score": 0.7, "trial_id": "00000", "config": CONFIG}
+    assert listener.heard[3][1]["checkpoint"].path == "/results/run/trial_00000/checkpoint_001_000001"
     assert listener.heard[-1][1] == {"trials": [trial]}
+
+
+def test_a_trial_can_be_kept_and_copied() -> None:
+    listener = Listener()
+    tell([listener], COMPLETED)
+    kept = copy.copy(listener.heard[1][1]["trial"])
+    assert kept.config == CONFIG
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = kept.nonsense
 
 
 def test_a_trial_that_failed_for_good_is_an_error() -> None:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raytune_gp import tune
 from raytune_gp.errors import SpaceError, SpecError, TrainableError
-from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule, make_scheduler
+from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule, make_scheduler, resolve_scheduler
+from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.searchers.grid import GridSearcher
 from raytune_gp.searchers.random import RandomSearcher
@@ -25,8 +27,6 @@ from raytune_gp.settings import (
     default_name,
     fingerprints,
     make_guesses,
-    resolve_scheduler,
-    resolve_searcher,
     resolve_stop,
     seconds,
     total_trials,
@@ -86,9 +86,19 @@ def test_searchers_by_name_by_options_and_as_objects() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("tpe", "search_alg is 'tpe'; it must be one of gp, random, sobol, grid"),
-        ({"points": 3}, "search_alg is ''"),
-        ({"name": "gp", "depth": 3}, "search_alg 'gp' cannot be made: .*'depth'"),
+        ("tpe", "search_alg is 'tpe'; it must be one of gp, random, sobol, grid$"),
+        ("Rnadom", "search_alg is 'Rnadom'; it must be one of .*; did you mean 'random'"),
+        (
+            {"points": 3},
+            r"search_alg is {'points': 3}, which lacks a name: add one of gp, random, sobol, grid",
+        ),
+        ({"name": None}, "search_alg is None; it must be one of gp"),
+        ({"name": "gp", "depth": 3}, "'depth' is no option of search_alg 'gp'; it takes initial, device$"),
+        ({"name": "gp", "initail": 3}, "it takes initial, device; did you mean 'initial'"),
+        ({"name": "gp", "seed": 3}, "'seed' is no option of search_alg 'gp', since the run gives it"),
+        ({"name": "sobol", "seeds": 3}, "'seeds' is no option of search_alg 'sobol'; it takes none$"),
+        ({"name": "grid", "points": "3"}, "search_alg 'grid' cannot be made with points='3': "),
+        (RandomSearcher, "search_alg is <class .*; it must be a name such as 'gp', or an object"),
         (object(), "search_alg is <object.*; it must be a name such as 'gp', or an object with uses_results"),
         (3, "search_alg is 3"),
     ],
@@ -127,11 +137,19 @@ def test_schedulers_by_options_and_as_objects() -> None:
     ("given", "message"),
     [
         ("asha2", "scheduler is 'asha2'; it must be one of .*fifo.*median"),
-        ({}, "scheduler is ''"),
-        ({"name": "median", "speed": 3}, "scheduler 'median' cannot be made: .*'speed'"),
-        ({"name": "fifo", "grace_period": 3}, "scheduler 'fifo' cannot be made"),
-        ({"name": "median", "grace_period": -1}, "needs grace_period >= 0 .* they are -1 and 3"),
-        ({"name": "median", "min_samples_required": 0}, "min_samples_required >= 1; they are 1 and 0"),
+        ({}, "scheduler is {}, which lacks a name: add one of fifo, median"),
+        ({"name": "median", "grace_perod": 3}, "it takes grace_period, min_samples_required; did you mean"),
+        (
+            {"name": "fifo", "grace_period": 3},
+            "'grace_period' is no option of scheduler 'fifo'; it takes none",
+        ),
+        ({"name": "median", "grace_period": -1}, "grace_period of the median rule is -1; .* at least 0"),
+        (
+            {"name": "median", "grace_period": "3"},
+            "grace_period of the median rule is '3'; it must be a whole",
+        ),
+        ({"name": "median", "min_samples_required": 0}, "min_samples_required .* is 0; .* at least 1"),
+        (MedianStoppingRule, "scheduler is <class .*, a class; it must be a name"),
         (object(), "scheduler is <object.*, which has no on_result; it must be a name such as 'median'"),
     ],
 )
@@ -148,8 +166,8 @@ def test_a_scheduler_is_made_for_the_runs_metric() -> None:
 
 
 def test_stop_criteria_and_functions() -> None:
-    assert resolve_stop(None) == ({}, None)
-    assert resolve_stop({"training_iteration": 10, "loss": 0.5})[0] == {
+    assert resolve_stop(None, SPACE) == ({}, None)
+    assert resolve_stop({"training_iteration": 10, "loss": 0.5}, SPACE)[0] == {
         "training_iteration": 10.0,
         "loss": 0.5,
     }
@@ -159,8 +177,9 @@ def test_stop_criteria_and_functions() -> None:
         heard.append((trial_id, result))
         return bool(result["loss"] < 1)
 
-    criteria, stopper = resolve_stop(stop)
+    criteria, stopper = resolve_stop(stop, SPACE)
     assert criteria == {}
+    assert stopper is not None
     trial = Trial("00002", 2, {"x": 0.5}, {}, 0.0)
     trial.history.append(1, {"loss": 2.0}, 0.0)
     assert stopper(trial) is False
@@ -168,6 +187,20 @@ def test_stop_criteria_and_functions() -> None:
     assert stopper(trial) is True
     assert heard[1] == ("00002", {"loss": 0.5, "text": "t", "trial_id": "00002", "config": {"x": 0.5}})
     assert stopper.stop_all() is False
+
+
+def test_a_stopper_gets_the_config_as_the_trainable_does() -> None:
+    space = SearchSpace(
+        {"act": choice([np.tanh, np.exp]), "shape": choice([(3, 3), (5, 5)]), "x": uniform(0, 1)}
+    )
+    config = {"act": np.exp, "shape": (5, 5), "x": 0.5}
+    heard = []
+    _, stopper = resolve_stop(lambda trial_id, result: heard.append(result["config"]), space)
+    assert stopper is not None
+    form = space.to_json(config)
+    assert form != config
+    assert not stopper(Trial("00000", 0, form, {}, 0.0))
+    assert heard == [config]
 
 
 def test_a_stopper_of_ray_ends_the_whole_run() -> None:
@@ -181,7 +214,8 @@ def test_a_stopper_of_ray_ends_the_whole_run() -> None:
         def stop_all(self) -> bool:
             return self.calls >= 2
 
-    _, stopper = resolve_stop(Stopper())
+    _, stopper = resolve_stop(Stopper(), SPACE)
+    assert stopper is not None
     trial = Trial("00002", 2, {}, {}, 0.0)
     assert [(stopper(trial), stopper.stop_all()) for _ in range(2)] == [(False, False), (False, True)]
 
@@ -189,7 +223,8 @@ def test_a_stopper_of_ray_ends_the_whole_run() -> None:
 @pytest.mark.parametrize(
     ("stop", "message"),
     [
-        (5, r"stop is 5; it must be a dictionary, or a function of \(trial_id, result\)"),
+        (5, r"stop is 5; it must be a dictionary, a function of \(trial_id, result\), or a Stopper"),
+        (dict, "stop is <class 'dict'>; it must be .*, not its class"),
         ({"loss": "low"}, r"stop\['loss'\] is 'low'; it must be a number to be reached"),
         ({"loss": True}, r"stop\['loss'\] is True"),
         ({"loss": float("nan")}, r"stop\['loss'\] is nan"),
@@ -197,7 +232,7 @@ def test_a_stopper_of_ray_ends_the_whole_run() -> None:
 )
 def test_stop_criteria_that_cannot_be(stop: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        resolve_stop(stop)
+        resolve_stop(stop, SPACE)
 
 
 def test_time_budgets() -> None:
@@ -237,8 +272,10 @@ def test_guesses_are_checked_and_copied() -> None:
     assert guesses == given
     assert guesses[0] is not given[0]
     assert make_guesses(None, SPACE) == []
-    with pytest.raises(SpaceError, match=r"'x': 3 is not in uniform"):
+    with pytest.raises(SpaceError, match=r"points_to_evaluate\[0\]: 'x': 3 is not in uniform"):
         make_guesses([{"x": 3}], SPACE)
+    with pytest.raises(SpaceError, match=r"points_to_evaluate is {'x': 0.5}; it must be a list of configs"):
+        make_guesses({"x": 0.5}, SPACE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -321,6 +358,22 @@ def test_a_storage_path_is_the_same_for_processes_that_work_elsewhere(
         ({"max_failures": "3"}, "max_failures is '3'"),
         ({"max_concurrent_trials": 1.5}, "max_concurrent_trials is 1.5"),
         ({"name": "a/b"}, "name is 'a/b'"),
+        ({"name": 3}, "name is 3; it must be 1 to 200 letters"),
+        ({"metric": ["score"]}, r"metric is \['score'\]; it must be the name of one metric"),
+        ({"storage_path": 3}, "storage_path is 3; it must be a directory, or a URI"),
+        ({"resume": "AUTO", "name": "a"}, r"resume is 'AUTO'; it must be False or True or \"auto\""),
+        ({"fail_fast": "raise"}, "fail_fast is 'raise'; it must be False or True"),
+        ({"verbose": "no"}, "verbose is 'no'; it must be 0 for silence"),
+        (
+            {"checkpoint_config": {"num_to_keep": 1}},
+            r"checkpoint_config is .*; it must be a tune.CheckpointConfig\(",
+        ),
+        ({"callbacks": tune.Callback()}, r"callbacks is <.*; it must be a list, such as \[Callback\(\)\]"),
+        ({"callbacks": [tune.Callback]}, r"callbacks has the class Callback: make one, Callback\(\)"),
+        (
+            {"config": {"m": {"lr": uniform}}},
+            r"'m/lr' is the function uniform itself, .* tune.uniform\(lower, upper\)",
+        ),
         ({"seed": -1}, "seed is -1"),
         ({"executor": "slurm"}, r"executor is 'slurm'; it must be \"ray\" or \"inline\""),
         ({"resume": True}, "resume needs the name of the run to go on with: give name="),
@@ -336,6 +389,22 @@ def test_a_run_that_cannot_be_leaves_no_trace(given: dict[str, Any], message: st
     with pytest.raises((SpecError, SpaceError), match=message):
         tune.run(train, **settings)
     assert not Path(run_settings["journal"].removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tune_config": {"metric": "m"}}, r"tune_config is {.*}; it must be a tune.TuneConfig"),
+        ({"run_config": {"name": "n"}}, r"run_config is {.*}; it must be a tune.RunConfig"),
+        (
+            {"run_config": tune.RunConfig(failure_config={"max_failures": 1})},  # type: ignore[arg-type]
+            r"failure_config is {.*}; it must be a tune.FailureConfig",
+        ),
+    ],
+)
+def test_settings_of_tuner_that_cannot_be(settings: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        tune.Tuner(train, **settings).fit()
 
 
 def test_a_trainable_that_cannot_be_called_is_refused(run_settings: Any) -> None:

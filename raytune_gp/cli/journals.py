@@ -17,8 +17,9 @@ from raytune_gp.trial import Trial
 if TYPE_CHECKING:
     from raytune_gp.storage.journal import SQLJournal
 
-__all__ = ["JournalOption", "find_trial", "journal_url", "open_journal", "replay"]
+__all__ = ["JournalOption", "NameArgument", "find_trial", "journal_url", "open_journal", "replay"]
 
+NameArgument = Annotated[str, typer.Argument(help="The run.")]
 JournalOption = Annotated[
     str | None,
     typer.Option(
@@ -35,19 +36,11 @@ def journal_url(option: str | None, file: str | None = None, directory: Path | N
 
     A path is made absolute, since other processes open it too; that of a run file is relative to `directory`.
     """
-    from raytune_gp.storage.journal import default_journal_url
+    from raytune_gp.storage.journal import absolute_url, default_journal_url
 
     if option is None and file is not None:
-        return _absolute(file, directory or Path.cwd())
-    chosen = option or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url()
-    return _absolute(chosen, Path.cwd())
-
-
-def _absolute(url: str, directory: Path) -> str:
-    if "://" in url and not url.startswith("sqlite:///"):
-        return url
-    path = Path(url.removeprefix("sqlite:///")).expanduser()
-    return f"sqlite:///{directory / path}"
+        return absolute_url(file, directory or "")
+    return absolute_url(option or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
 
 
 @contextmanager

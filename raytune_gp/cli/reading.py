@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raytune_gp.cli.journals import JournalOption, find_trial, open_journal, replay
+from raytune_gp.cli.journals import JournalOption, NameArgument, find_trial, open_journal, replay
 
 if TYPE_CHECKING:
     from raytune_gp.state import RunState
@@ -21,7 +21,6 @@ __all__ = ["list_runs", "logs", "report", "show", "status"]
 POLL_S = 0.5
 """How often a command that follows a run looks at it, in seconds."""
 
-NameArgument = Annotated[str, typer.Argument(help="The run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Strict JSON on the standard output.")]
 
 
@@ -201,7 +200,8 @@ def logs(
         if not follow:
             tail.print_news()
     if not tail.found:
-        typer.echo(f"trial {found.id} has no log at {tail.path}", err=True)
+        why = "has not printed yet, or ran with --inline, which prints where it runs"
+        typer.echo(f"trial {found.id} has no log at {tail.path}: it {why}", err=True)
         raise typer.Exit(1)
 
 

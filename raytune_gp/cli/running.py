@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raytune_gp.cli.journals import JournalOption, find_trial, journal_url, open_journal, replay
+from raytune_gp.cli.journals import (
+    JournalOption,
+    NameArgument,
+    find_trial,
+    journal_url,
+    open_journal,
+    replay,
+)
 from raytune_gp.errors import RunError, RunExistsError, SpecError
 
 if TYPE_CHECKING:
@@ -84,7 +91,9 @@ def run(
     try:
         _go(plan, plan.arguments(), journal, report, inline, quiet)
     except RunExistsError as error:
-        raise RunExistsError(f"{error}. From the shell: raytune-gp resume {plan.name}") from None
+        url = _url(plan, journal)
+        where = "" if url == journal_url(None) else f" --journal {url}"
+        raise RunExistsError(f"{error}. From the shell: raytune-gp resume {plan.name}{where}") from None
 
 
 def resume(
@@ -123,7 +132,9 @@ def resume(
         typer.echo(f"{plan.path} has changed since the run was started; it counts as it is now", err=True)
     samples = plan.samples_to_resume(state.spec.num_samples) if num_samples is None else num_samples
     arguments = {**plan.arguments(), "num_samples": samples, "storage_path": state.spec.storage_path}
-    _go(plan, {**arguments, "resume": True}, url, report, inline, quiet)
+    results = _go(plan, {**arguments, "resume": True}, url, report, inline, quiet)
+    if results.state.index == state.index:
+        typer.echo(f"run {plan.name} is completed: a larger --num-samples would go on", err=True)
 
 
 def _url(plan: Plan, journal: str | None) -> str:
@@ -137,8 +148,8 @@ def _go(
     report: Path | None,
     inline: bool,
     quiet: bool,
-) -> None:
-    """Run to the end, write the report, and exit as the run did."""
+) -> ResultGrid:
+    """Run to the end, write the report, and exit as the run did, unless it went well."""
     from raytune_gp import tune
 
     executor = "inline" if inline else "ray"
@@ -146,6 +157,7 @@ def _go(
     if report is not None:
         typer.echo(f"report: {results.write_report(report)}", err=True)
     _exit(results)
+    return results
 
 
 def _exit(results: ResultGrid) -> None:
@@ -224,7 +236,7 @@ def _try_patterns(plan: Plan, log: Path) -> None:
 
 
 def stop(
-    name: Annotated[str, typer.Argument(help="The run.")],
+    name: NameArgument,
     trial: Annotated[str | None, typer.Argument(help="Only this trial of it.")] = None,
     journal: JournalOption = None,
 ) -> None:

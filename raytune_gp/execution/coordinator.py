@@ -13,22 +13,21 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from raytune_gp.errors import StaleTermError
+from raytune_gp.errors import JournalGivenUpError, RaytuneError
 from raytune_gp.events import Event
 from raytune_gp.execution.loop import Loop
+from raytune_gp.execution.parts import Parts
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.ray_executor import RayExecutor
 from raytune_gp.execution.worker import WorkerSettings
-from raytune_gp.experiment import Experiment
 from raytune_gp.messages import StopRun
-from raytune_gp.searchers.asking import Asker
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
 
-__all__ = ["Coordinator", "Parts", "Progress", "RunPlan"]
+__all__ = ["Coordinator", "News", "RunPlan"]
 
 FIRST_TERM = 1
 
@@ -37,25 +36,6 @@ GATHER_S = 0.1
 
 MAX_EVENTS_KEPT = 20_000
 """Events kept in memory for readers; older ones are read from the journal."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made of, besides its trainable. `scheduler` makes a fresh one for each replay."""
-
-    space: Any
-    searcher: Any
-    scheduler: Any
-    guesses: Sequence[Any] = ()
-    stopper: Any = None
-
-    def make_experiment(self) -> Experiment:
-        """An experiment that has seen no event."""
-        return Experiment(self.scheduler(), uses_results=self.searcher.uses_results, stopper=self.stopper)
-
-    def make_asker(self, seed: int) -> Asker:
-        """The way to ask the searcher."""
-        return Asker(self.searcher, self.space, seed=seed, guesses=self.guesses)
 
 
 @dataclass(frozen=True)
@@ -75,13 +55,19 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """An answer to `poll`: the events behind the index asked for, and whether there will be more."""
+class News:
+    """An answer to `poll`: the events behind the index asked for, and whether there will be more.
+
+    `trouble` is what pauses the run at the moment, if anything; `error` what ended it; `given_up` says that
+    it was ended as the user wished, and why the journal does not know of that.
+    """
 
     first_index: int
     events: Sequence[Event] = field(default_factory=list)
     over: bool = False
     error: str | None = None
+    trouble: str | None = None
+    given_up: str | None = None
 
 
 class Coordinator:
@@ -96,12 +82,16 @@ class Coordinator:
         parts: Parts = plan.parts.load(Storage(plan.worker.storage_path, plan.run))
         self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
         self._run = Loop(
-            plan.run, parts.make_experiment, self._journal, self._executor, on_commit=self._committed
+            plan.run,
+            parts.make_experiment,
+            self._journal,
+            self._executor,
+            on_commit=self._committed,
+            on_trouble=self._paused,
         )
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS_KEPT)
         self._index = -1
-        self._over = False
-        self._error: str | None = None
+        self._status = News(0)
         self._lock = threading.Lock()
         self._news = asyncio.Event()
         self._end = asyncio.Event()
@@ -115,8 +105,9 @@ class Coordinator:
     async def stop(self, reason: str) -> None:
         """End the run gently: running trials stop at their next report."""
         self._executor.put(StopRun(reason))
+        self._run.hurry()
 
-    async def poll(self, after_index: int, timeout_s: float) -> Progress:
+    async def poll(self, after_index: int, timeout_s: float) -> News:
         """The events behind `after_index`; waits up to `timeout_s` seconds where there are none yet.
 
         Events are gathered for a moment before the answer, unless the run is over.
@@ -126,18 +117,17 @@ class Coordinator:
             await self._wait(self._news, timeout_s)
         await self._wait(self._end, GATHER_S)
         with self._lock:
-            over, error, index, kept = self._over, self._error, self._index, list(self._events)
-        if index <= after_index:
-            return Progress(after_index + 1, [], over, error)
-        missing = index - after_index
+            status, index, kept = self._status, self._index, list(self._events)
+        status = replace(status, first_index=after_index + 1)
+        missing = max(0, index - after_index)
         if missing <= len(kept):
-            return Progress(after_index + 1, kept[-missing:], over, error)
+            return replace(status, events=kept[len(kept) - missing :])
         events = await asyncio.to_thread(self._read, after_index)
-        return Progress(after_index + 1, events, over and after_index + len(events) >= index, error)
+        return replace(status, events=events, over=status.over and after_index + len(events) >= index)
 
     async def _wait(self, event: asyncio.Event, timeout_s: float) -> None:
         event.clear()
-        if not self._over:
+        if not self._status.over:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), timeout_s)
 
@@ -150,19 +140,29 @@ class Coordinator:
             self._index = self._run.experiment.state.index
         self._notify()
 
+    def _paused(self, trouble: str | None) -> None:
+        self._publish(trouble=trouble)
+
+    def _publish(self, **changes: Any) -> None:
+        with self._lock:
+            self._status = replace(self._status, **changes)
+        self._notify()
+
     def _main(self) -> None:
+        ended: dict[str, str] = {}
         try:
             self._executor.term = self._run.take_over()
             if self._plan.started and self._executor.term == FIRST_TERM:
                 self._executor.offer(self._plan.started)
             self._run.open()
             self._run.run()
-        except StaleTermError as error:
-            self._error = str(error)
+        except JournalGivenUpError as error:
+            ended = {"given_up": str(error)}
+        except RaytuneError as error:
+            ended = {"error": str(error)}
         except BaseException:
-            self._error = traceback.format_exc()
-        self._over = True
-        self._notify()
+            ended = {"error": traceback.format_exc()}
+        self._publish(over=True, **ended)
 
     def _notify(self) -> None:
         if self._async is not None:
@@ -170,5 +170,5 @@ class Coordinator:
 
     def _wake(self) -> None:
         self._news.set()
-        if self._over:
+        if self._status.over:
             self._end.set()

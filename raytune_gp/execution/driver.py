@@ -7,6 +7,7 @@ and results all read that replica. It holds nothing that the run needs.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,8 +18,9 @@ from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytune_gp.errors import RunExistsError, RunFailedError, SpecError
-from raytune_gp.events import Event
-from raytune_gp.execution.coordinator import Coordinator, Progress, RunPlan
+from raytune_gp.events import Event, RunEnded
+from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
+from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
 from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
@@ -27,6 +29,7 @@ from raytune_gp.state import RunState, RunStatus
 __all__ = ["admit", "follow", "init_ray", "start_coordinator"]
 
 INTERRUPTED = "interrupted from the keyboard"
+CLIENT = "ray://"
 POLL_S = 1.0
 KEYBOARD_S = 0.05
 """How long Ray is left to wait at a stretch: to Python, two Ctrl-C during one are one."""
@@ -80,40 +83,57 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     return coordinator
 
 
-def follow(coordinator: Any, state: RunState, listener: Listener) -> None:
+def follow(
+    coordinator: Any,
+    state: RunState,
+    listener: Listener,
+    on_trouble: Callable[[str | None], None] = lambda trouble: None,
+) -> None:
     """Apply the run's events to `state` as they come, until the run is over; then end the coordinator.
 
-    Ctrl-C once asks for a gentle stop; a second one ends the workers at once and raises KeyboardInterrupt.
-    Raises RunFailedError where the coordinator fails.
+    `listener` is told of them and `on_trouble` of what pauses the run, None when it goes on; what they raise
+    ends the run. Ctrl-C once asks for a gentle stop; a second one ends the workers at once and raises
+    KeyboardInterrupt. Raises RunFailedError where the coordinator fails.
     """
-    interrupted = False
-    try:
-        while True:
-            try:
-                progress = _poll(coordinator, state.index)
-                for event in progress.events:
+    trouble: str | None = None
+    with Keyboard() as keyboard:
+        try:
+            while True:
+                if keyboard.pressed and state.status is RunStatus.RUNNING:
+                    coordinator.stop.remote(INTERRUPTED)  # each time: one that is starting does not hear it
+                try:
+                    news = _poll(coordinator, state.index)
+                except KeyboardInterrupt:
+                    keyboard.press()
+                    continue
+                for event in news.events:
                     state.apply(event)
+                if news.given_up is not None and not state.status.is_ended:
+                    state.apply(_end_unwritten(state, news.given_up))
                 state.due.clear()
-                listener(state, progress.events)
-                if progress.error is not None:
-                    raise RunFailedError(f"the coordinator failed: {progress.error}")
-                if progress.over:
+                listener(state, news.events)
+                if news.error is not None:
+                    raise RunFailedError(f"the coordinator failed: {news.error}")
+                if news.trouble != trouble:
+                    trouble = news.trouble
+                    on_trouble(trouble)
+                if news.over:
                     return
-                if interrupted and state.status is RunStatus.RUNNING:
-                    coordinator.stop.remote(INTERRUPTED)  # again: one that was starting has not heard it
-            except KeyboardInterrupt:
-                if interrupted:
-                    _kill_workers(state)
-                    name = state.spec.name
-                    raise KeyboardInterrupt(f"run {name!r} was cut short; resume=True goes on") from None
-                interrupted = True
-                coordinator.stop.remote(INTERRUPTED)
-    finally:
-        with contextlib.suppress(RayError):
-            ray.kill(coordinator)
+        except KeyboardInterrupt:
+            _kill_workers(state)
+            name = state.spec.name
+            raise KeyboardInterrupt(f"run {name!r} was cut short; resume=True goes on") from None
+        finally:
+            with contextlib.suppress(RayError):
+                ray.kill(coordinator)
 
 
-def _poll(coordinator: Any, after_index: int) -> Progress:
+def _end_unwritten(state: RunState, why: str) -> RunEnded:
+    """The end of a run that its journal could not be told of."""
+    return RunEnded(max(time.time(), state.now), RunStatus.STOPPED.value, f"{INTERRUPTED}; {why}")
+
+
+def _poll(coordinator: Any, after_index: int) -> News:
     """One poll; while Ray restarts the coordinator, ask again."""
     deadline = time.monotonic() + UNREACHABLE_S
     while True:
@@ -137,7 +157,18 @@ def _kill_workers(state: RunState) -> None:
 
 
 def init_ray() -> None:
-    """Connect to the cluster that is there (`RAY_ADDRESS`, or a started one), else start one here."""
-    if ray.is_initialized():
-        return
-    ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+    """Connect to the cluster that is there (`RAY_ADDRESS`, or a started one), else start one here.
+
+    Raises SpecError under Ray Client (`ray://`), whose drivers are in another place than their actors.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    client = ray.util.client.ray.is_connected()
+    if client or (address.startswith(CLIENT) and not ray.is_initialized()):
+        where = "this script is connected by Ray Client" if client else f"RAY_ADDRESS is {address!r}"
+        raise SpecError(
+            f"{where} ({CLIENT}…), and a run must be started on a machine of the cluster, where its journal "
+            f"is: run this script on the head node, by `ray job submit` or a shell there, with "
+            f"ray.init(address='auto') or RAY_ADDRESS=auto"
+        )
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)

@@ -3,21 +3,24 @@
 One turn takes the inputs that wait, lets the experiment decide, commits the events in one transaction,
 and only then tells the world: acknowledgements, commands, and readers of the run's progress. Inputs that
 come during the commit wait for the next turn, so that a transaction grows with the load.
+
+While the journal cannot be written the run is paused: trials train on, what they report waits, and the
+write is tried again until it succeeds, or until the user ends the run.
 """
 
 from __future__ import annotations
 
 import platform
-import time
+import threading
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.errors import JournalError, StaleTermError
+from raytune_gp.errors import JournalError, JournalGivenUpError, JournalLostError, StaleTermError
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Executor, Journal, UserRequest
 from raytune_gp.state import RunStatus
@@ -30,13 +33,22 @@ IDLE_S = 1.0
 RETRY_S = (0.1, 0.5, 2.0, 5.0)
 """Pauses before a failed commit is tried again, in seconds; the last one repeats."""
 
+LAST_TRIES = 3
+"""So often a commit may fail once the user has asked for the end of the run."""
+
+T = TypeVar("T")
+
 
 class Loop:
     """Runs one experiment to its end.
 
     `make_experiment` makes an empty one: after an exception in a decision the events of that turn are
     thrown away and the state is built from the journal again. `on_commit` is called with the events of
-    each turn once they are safe. Raises StaleTermError where another coordinator took the run over.
+    each turn once they are safe, `on_trouble` with what keeps the journal from being written whenever that
+    changes, None when it is over.
+
+    Raises StaleTermError where another coordinator took the run over, JournalLostError where the journal
+    is gone for good, and JournalGivenUpError after `hurry`, where it could not be written.
     """
 
     def __init__(
@@ -47,22 +59,31 @@ class Loop:
         executor: Executor,
         *,
         on_commit: Callable[[Sequence[ev.Event]], None] = lambda events: None,
-        sleep: Callable[[float], None] = time.sleep,
+        on_trouble: Callable[[str | None], None] = lambda trouble: None,
+        sleep: Callable[[float], object] | None = None,
     ):
         self._run = run
         self._make_experiment = make_experiment
         self._journal = journal
         self._executor = executor
         self._on_commit = on_commit
-        self._sleep = sleep
+        self._on_trouble = on_trouble
+        self._hurried = threading.Event()
+        self._sleep = sleep or self._hurried.wait
+        self._trouble: str | None = None
+        self._failure: JournalError | None = None
         self._polled_at = -IDLE_S
         self.experiment = make_experiment()
         self.term = 0
 
     def take_over(self) -> int:
         """Raise the run's term, so that an earlier coordinator can write no more. Returns the new term."""
-        self.term = self._journal.raise_term(self._run)
+        self.term = self._insist(lambda: self._journal.raise_term(self._run), 0)
         return self.term
+
+    def hurry(self) -> None:
+        """Wait no longer for a journal that cannot be written, now or later: for another thread to call."""
+        self._hurried.set()
 
     def open(self, first: Sequence[msg.Input] = ()) -> None:
         """Take the run over (unless that is done), replay its journal, and call for what is outstanding.
@@ -104,9 +125,12 @@ class Loop:
         if now - self._polled_at < IDLE_S:
             return ()
         self._polled_at = now
-        with suppress(JournalError):
+        try:
             return self._journal.open_requests(self._run)
-        return ()
+        except JournalLostError as error:
+            raise self._part(error, 0) from error
+        except JournalError:
+            return ()
 
     def _turn(self, inputs: Sequence[msg.Input], requests: Sequence[UserRequest] = ()) -> None:
         first_index = self.experiment.state.index + 1
@@ -117,7 +141,7 @@ class Loop:
                 events += self.experiment.advance(input, now)
             if events or requests:
                 self._commit(events, first_index, requests)
-        except StaleTermError:
+        except JournalError:
             raise
         except Exception:
             self._give_up(traceback.format_exc(), requests)
@@ -128,19 +152,64 @@ class Loop:
     def _commit(
         self, events: Sequence[ev.Event], first_index: int, requests: Sequence[UserRequest] = ()
     ) -> None:
-        """Write `events`; while the database fails hold them, take no input, and try again."""
+        append = self._journal.append
+        self._insist(lambda: append(self._run, self.term, first_index, events, requests), len(events))
+        self._on_commit(events)
+
+    def _insist(self, write: Callable[[], T], unwritten: int) -> T:
+        """What `write` returns; while the database fails hold its `unwritten` events, and try again."""
+        if self._failure is not None:
+            raise self._failure  # a trainable in this process may have caught it
         tries = 0
         while True:
             try:
-                self._journal.append(self._run, self.term, first_index, events, requests)
+                result = write()
                 break
             except StaleTermError:
                 self._executor.close()
                 raise
-            except JournalError:
-                self._sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+            except JournalError as error:
                 tries += 1
-        self._on_commit(events)
+                if isinstance(error, JournalLostError) or (self._hurried.is_set() and tries >= LAST_TRIES):
+                    raise self._part(error, unwritten) from error
+                self._tell(str(error))
+                self._sleep(RETRY_S[min(tries, len(RETRY_S)) - 1])
+        self._tell(None)
+        return result
+
+    def _tell(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._on_trouble(trouble)
+
+    def _part(self, error: JournalError, unwritten: int) -> JournalError:
+        """End the workers without the journal, running trials at their next report; returns what to raise."""
+        kind = JournalLostError if isinstance(error, JournalLostError) else JournalGivenUpError
+        missing = f"the last {unwritten} events, and what" if unwritten else "what"
+        self._failure = kind(f"{error}. Not written: {missing} was reported since")
+        state = self.experiment.state
+        running = {}
+        for trial in map(state.trials.__getitem__, state.running):
+            if trial.worker is not None and ("start", trial.worker) not in state.due:
+                grace_s = state.spec.grace_s
+                running[trial.worker] = msg.Interrupt(trial.worker, trial.id, trial.attempt, "pause", grace_s)
+        for interrupt in running.values():
+            self._executor.send(interrupt)
+        self._await_ends(set(running), max((i.grace_s for i in running.values()), default=0.0))
+        for worker in state.workers:
+            self._executor.send(msg.Release(worker))
+        self._executor.close()
+        return self._failure
+
+    def _await_ends(self, workers: set[str], seconds: float) -> None:
+        """Wait so long until the attempts of `workers` have ended; whatever else comes is let go."""
+        deadline = self._executor.now() + seconds
+        while workers and self._executor.now() < deadline:
+            inputs = self._executor.next(deadline)
+            if not inputs:
+                return
+            workers -= {i.worker for i in inputs if isinstance(i, msg.WorkerVanished)}
+            workers -= {i.worker for i in inputs if isinstance(i, msg.Item) and i.kind == "ended"}
 
     def _give_up(self, error: str, requests: Sequence[UserRequest]) -> None:
         """A decision raised: nothing of this turn is written; the run ends as failed and can be resumed."""

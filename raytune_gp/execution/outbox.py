@@ -26,18 +26,7 @@ class Outbox:
         self.worker = worker
         self._items: deque[Item] = deque()
         self._seq = 0
-        self._acked = 0
         self._lock = threading.Lock()
-
-    @property
-    def last_seq(self) -> int:
-        """The number of the newest item; 0 before the first."""
-        return self._seq
-
-    @property
-    def acked_seq(self) -> int:
-        """Everything up to here is in the journal."""
-        return self._acked
 
     def append(
         self, trial: str, attempt: int, kind: str, at: float, body: Mapping[str, Any] | None = None
@@ -62,4 +51,3 @@ class Outbox:
         with self._lock:
             while self._items and self._items[0].seq <= seq:
                 self._items.popleft()
-            self._acked = max(self._acked, seq)

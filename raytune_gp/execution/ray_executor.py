@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from raytune_gp import messages as msg
+from raytune_gp.execution.growth import has_autoscaler
 from raytune_gp.execution.resources import slots_free
 from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
 from raytune_gp.searchers.asking import Asker
@@ -32,8 +33,19 @@ BACKPRESSURE = 4
 
 RETRY_S = 0.5
 ACKNOWLEDGE_S = 0.1
+LOOK_S = 1.0
+"""How often a worker is asked whether an attempt that was told to end may go on, in seconds."""
+
+ANSWER_S = 5.0
+"""So long its answer may take; a trainable that holds the interpreter for longer does not stop."""
+
 CAPACITY_S = 2.0
 """How often the cluster is asked what it has free, in seconds."""
+
+PENDING = 4
+"""So many workers wait for resources where an autoscaler may bring nodes: actors that wait are what it scales
+by. Each of its rounds, of a minute or more, adds nodes for so many; a run that has fewer trials left, or a
+smaller max_concurrent_trials, asks for less."""
 
 
 class RayExecutor:
@@ -157,13 +169,28 @@ class RayExecutor:
 
     def _interrupt(self, command: msg.Interrupt) -> None:
         self._call(command.worker, "interrupt", command)
-        key = (command.trial, command.attempt)
+        self._spawn(self._end_in_time(command))
 
-        def overdue() -> None:
-            if self._attempts.get(command.worker) == key:
-                self._kill(command.worker, f"it did not stop within {command.grace_s:g} s")
+    async def _end_in_time(self, command: msg.Interrupt) -> None:
+        """End the worker by force if its attempt goes on after the grace period, as the worker counts it."""
 
-        self._loop.call_later(command.grace_s, overdue)
+        def goes_on() -> bool:
+            return self._attempts.get(command.worker) == (command.trial, command.attempt)
+
+        await asyncio.sleep(command.grace_s)
+        while goes_on() and (left := await self._grace_left(command)) > 0:
+            await asyncio.sleep(min(left, LOOK_S))
+        if goes_on():
+            self._kill(command.worker, f"it did not stop within {command.grace_s:g} s")
+
+    async def _grace_left(self, command: msg.Interrupt) -> float:
+        """What the worker says its attempt has left, in seconds: nothing, where it does not answer."""
+        try:
+            answer = self._handles[command.worker].grace_left.remote(command, self.term)
+            left: float = await asyncio.wait_for(answer, ANSWER_S)
+            return left
+        except (TimeoutError, RayError):
+            return 0.0
 
     def _release(self, worker: str) -> None:
         if worker in self._handles:
@@ -247,19 +274,33 @@ class RayExecutor:
                 await asyncio.sleep(RETRY_S)
 
     async def _watch_capacity(self) -> None:
-        """Tell how many workers the cluster can hold, whenever none is on its way.
+        """Tell how many workers the cluster can hold.
 
         The first time is after the loop has taken the run over, and called for connections to its workers.
         """
         await self._opened.wait()
         await asyncio.sleep(self._first_look_s)
         while True:
-            if len(self._tasks) == len(self._up):
-                with contextlib.suppress(Exception):  # the cluster's head may be away for a while
-                    free = await asyncio.to_thread(slots_free, self._settings.resources)
-                    if len(self._tasks) == len(self._up):
-                        self._inputs.put(msg.SlotsOffered(max(1, len(self._up) + free)))
+            with contextlib.suppress(Exception):  # the cluster's head may be away for a while
+                slots = await self._slots()
+                if slots is not None:
+                    self._inputs.put(msg.SlotsOffered(slots))
             await asyncio.sleep(CAPACITY_S)
+
+    async def _slots(self) -> int | None:
+        """How many workers to have: what is up and free, and some to wait where the cluster may grow.
+
+        While workers are on their way nobody knows how much of what is free will be theirs: then None for a
+        cluster that cannot grow, while in one that can others take the place of those that have come up.
+        """
+        coming = len(self._tasks) - len(self._up)
+        pending = PENDING if await asyncio.to_thread(has_autoscaler) else 0
+        if coming and not pending:
+            return None
+        free = 0 if coming else await asyncio.to_thread(slots_free, self._settings.resources)
+        if coming != len(self._tasks) - len(self._up):
+            return None
+        return max(1, len(self._up) + max(coming, free + pending))
 
 
 def _on_one_line(error: BaseException) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from raytune_gp.errors import SpecError
+from raytune_gp.execution.growth import has_autoscaler, is_settling
 
 __all__ = ["actor_options", "check_resources", "fits", "slots_free", "slots_in_all", "why_it_never_fits"]
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 _NESTED = ("custom_resources", "resources")
+
+_LOOK_S = 0.5
 
 
 def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,12 +99,19 @@ def slots_in_all(resources: Mapping[str, Any]) -> int:
 
 
 def why_it_never_fits(resources: Mapping[str, Any]) -> str | None:
-    """What the cluster has, if no node of it can ever hold a trial of `resources`; else None."""
+    """What the cluster has, if no node of it can ever hold a trial of `resources`; else None.
+
+    Waits while nodes are joining; where an autoscaler may bring others, there is no never.
+    """
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(fits(resources, node) for node in nodes):
-        return None
+    while True:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if any(fits(resources, node) for node in nodes) or has_autoscaler():
+            return None
+        if not is_settling():
+            break
+        time.sleep(_LOOK_S)
     names = sorted(set(_wanted(resources)) | {"CPU", "GPU"})
     have = "; ".join(
         f"node {i}: " + ", ".join(f"{name} {node.get(name, 0):g}" for name in names)

@@ -8,7 +8,6 @@ the worker when its coordinator is gone for good.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread
 import contextlib
 import functools
 import os
@@ -18,12 +17,12 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
 
+from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.resources import actor_options
@@ -32,6 +31,7 @@ from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
+from raytune_gp.trainable.staging import remove_abandoned
 
 __all__ = ["NAMESPACE", "Worker", "WorkerSettings", "make_worker"]
 
@@ -50,7 +50,11 @@ ORPHAN_S = 600.0
 """So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
 
 FAREWELL_S = 10.0
-"""So long a worker looks for a new coordinator once the old one is known to be dead."""
+"""So long a worker looks for a new coordinator once the old one is known to be dead, and so long its trial
+may then take to its next report; checkpoints that are on their way are stored first."""
+
+MESSAGE_S = 1.0
+"""So long the message that an attempt has ended may take, before the worker is asked again."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,9 @@ class Worker:
         # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         sys.setswitchinterval(SWITCH_S)
-        self._environment = dict(os.environ)
-        self._directory = os.getcwd()
+        self._surroundings = Surroundings()
         threading.Thread(target=self._watch, name="raytune-watchdog", daemon=True).start()
+        threading.Thread(target=remove_abandoned, name="raytune-tidy", daemon=True).start()
 
     # --- messages ---
 
@@ -102,8 +106,6 @@ class Worker:
             "node": ray.get_runtime_context().get_node_id(),
             "pid": os.getpid(),
             "current": self._current,
-            "last_seq": self._outbox.last_seq,
-            "acked_seq": self._outbox.acked_seq,
         }
 
     async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
@@ -150,6 +152,17 @@ class Worker:
         elif key != self._last:
             self._interrupts[key] = command.mode
 
+    async def grace_left(self, command: Interrupt, term: int) -> float:
+        """Tell it again, and say how many seconds it has; 0 or less where it is to be ended by force.
+
+        One that has ended has time: the message of it is in the outbox.
+        """
+        await self.interrupt(command, term)
+        key, session = (command.trial, command.attempt), self._session
+        if session is not None and self._current == key:
+            return session.grace_left_s(command.grace_s)
+        return MESSAGE_S if key == self._last else 0.0
+
     # --- an attempt ---
 
     def _emit(self, command: Start, kind: str, body: Mapping[str, Any]) -> None:
@@ -162,7 +175,9 @@ class Worker:
         self._emit(command, "started", {})
         threads = set(threading.enumerate())
         outcome = self._call(command, session)
-        left = self._tidy(threads)
+        left = self._surroundings.restore(threads)
+        if left is None and session.is_storing:
+            left = "a checkpoint whose upload hangs"
         if left is None and outcome.kind == "failed" and self._settings.resources.get("gpu"):
             left = "its GPU in doubt: an error of CUDA spoils it for the whole process"
         self._session = None
@@ -194,26 +209,6 @@ class Worker:
             self._loaded = trainable, space
         return self._loaded
 
-    def _tidy(self, threads: set[threading.Thread]) -> str | None:
-        """Put directory and environment back; what the trial has left that cannot be put right, or None.
-
-        Daemon threads and those of thread pools are left alone: libraries keep such (torch, Ray itself).
-        """
-        try:
-            os.chdir(self._directory)
-        except OSError as error:
-            return f"no directory to go back to ({error})"
-        if dict(os.environ) != self._environment:
-            os.environ.clear()
-            os.environ.update(self._environment)
-        if _has_children():
-            children = psutil.Process().children(recursive=True)
-            return f"{len(children)} processes ({_names(children)})"
-        stray = [t for t in threading.enumerate() if t not in threads and not t.daemon and not _pooled(t)]
-        if stray:
-            return f"{len(stray)} threads ({', '.join(t.name for t in stray[:5])})"
-        return None
-
     # --- the watchdog ---
 
     def _watch(self) -> None:
@@ -239,8 +234,7 @@ class Worker:
         session = self._session
         if session is not None:
             session.interrupt("pause")
-            deadline = time.monotonic() + FAREWELL_S
-            while self._current is not None and time.monotonic() < deadline:
+            while self._current is not None and session.grace_left_s(FAREWELL_S) > 0:
                 time.sleep(0.1)
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -259,25 +253,3 @@ def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
         **actor_options(settings.resources),
     }
     return ray.remote(Worker).options(**options).remote(worker, settings)
-
-
-def _pooled(thread: threading.Thread) -> bool:
-    """Whether the thread is one of a `concurrent.futures` pool."""
-    return getattr(thread, "_target", None) is concurrent.futures.thread._worker
-
-
-def _has_children() -> bool:
-    """Whether this process has child processes: read from the kernel where it says so, which is fast."""
-    try:
-        tasks = os.listdir("/proc/self/task")
-        return any(Path(f"/proc/self/task/{task}/children").read_bytes() for task in tasks)
-    except OSError:
-        return bool(psutil.Process().children())
-
-
-def _names(processes: list[psutil.Process]) -> str:
-    names = []
-    for process in processes[:5]:
-        with contextlib.suppress(psutil.Error):
-            names.append(process.name())
-    return ", ".join(names)

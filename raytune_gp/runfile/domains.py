@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from raytune_gp import space as sp
 from raytune_gp.errors import SpaceError
+from raytune_gp.naming import near
+from raytune_gp.space import domains
 
 __all__ = ["DOMAINS", "SpellingError", "read_space"]
 
+LISTS: Mapping[str, Callable[[Any], Any]] = {
+    "choice": domains.choice,
+    "grid_search": domains.grid_search,
+}
 DOMAINS: Mapping[str, Callable[..., Any]] = {
-    f.__name__: f
-    for f in (
-        *(sp.uniform, sp.quniform, sp.loguniform, sp.qloguniform, sp.reverse_loguniform),
-        *(sp.randint, sp.qrandint, sp.lograndint, sp.qlograndint, sp.randn, sp.qrandn),
-    )
+    name: getattr(domains, name) for name in domains.__all__ if name not in (*LISTS, "when", "sample_from")
 }
 """Domains of numbers, by the names of their functions in `tune`."""
 
-LISTS: Mapping[str, Callable[[Any], Any]] = {"choice": sp.choice, "grid_search": sp.grid_search}
 WHEN = ("parent", "values", "then")
-NAMES = (*DOMAINS, *LISTS, "when")
+NAMES = domains.__all__
+
+_PYTHON = re.compile(r"(?:tune\.)?(\w+)(?:\(.*)?", re.DOTALL)
+"""A domain as Python spells it, called or not, which YAML reads as text; perhaps up to its first comma."""
 
 Path = tuple[Any, ...]
 
@@ -39,14 +42,20 @@ def read_space(values: Mapping[str, Any], path: Path = ()) -> dict[str, Any]:
     """The space as `tune.run` takes it. A map of one domain's name is that domain; other maps are nested.
 
     Raises:
-        SpellingError: a domain that cannot be, one beside other keys, or a name that is nearly a domain's.
+        SpellingError: a domain that cannot be, one beside other keys or where a hyperparameter's name should
+            be, or a name that is nearly a domain's.
     """
+    bare = next((key for key, value in values.items() if key in NAMES and isinstance(value, list)), None)
+    if bare is not None:
+        raise SpellingError(
+            (*path, bare), f"is a domain without the name of a hyperparameter: write {{x: {{{bare}: …}}}}"
+        )
     return {key: _read(value, (*path, key)) for key, value in values.items()}
 
 
 def _read(value: Any, path: Path) -> Any:
     if not isinstance(value, Mapping):
-        return value
+        return _constant(value, path)
     named = [key for key in value if key in NAMES]
     if not named:
         _refuse_near_names(value, path)
@@ -60,7 +69,23 @@ def _read(value: Any, path: Path) -> Any:
     return _when(value[name], path) if name == "when" else _domain(name, value[name], path)
 
 
+def _constant(value: Any, path: Path) -> Any:
+    """The value, unless it is text that was meant for a domain."""
+    called = _PYTHON.fullmatch(value.strip()) if isinstance(value, str) else None
+    if called is not None and called[1] in NAMES:
+        raise SpellingError(
+            path,
+            f"is the text {value!r}; a domain is a map, such as {{uniform: [0.1, 0.9]}}, and where the text "
+            f"itself is meant, write {{choice: [{value!r}]}}",
+        )
+    return value
+
+
 def _domain(name: str, arguments: Any, path: Path) -> Any:
+    if name == "sample_from":
+        raise SpellingError(
+            path, "is sample_from, a function in Python: compute it in the trainable, or use tune.run instead"
+        )
     try:
         if name in LISTS:
             return LISTS[name](arguments)
@@ -80,7 +105,7 @@ def _when(value: Any, path: Path) -> Any:
         raise SpellingError(path, f"is when of {value!r}; it must be a map of {', '.join(WHEN)}")
     then = _read(value["then"], (*path, "when", "then"))
     try:
-        return sp.when(value["parent"], value["values"], then)
+        return domains.when(value["parent"], value["values"], then)
     except SpaceError as error:
         raise SpellingError(path, f"cannot be: {error}") from None
 
@@ -90,6 +115,6 @@ def _refuse_near_names(value: Mapping[Any, Any], path: Path) -> None:
     if len(value) != 1:
         return
     [(key, content)] = value.items()
-    close = difflib.get_close_matches(str(key), NAMES, n=1, cutoff=0.75)
-    if close and isinstance(content, list):
-        raise SpellingError(path, f"is {key!r} of {content!r}; did you mean {close[0]!r}?")
+    meant = near(str(key).removeprefix("tune."), NAMES, cutoff=0.75)
+    if meant and isinstance(content, list):
+        raise SpellingError(path, f"is {key!r} of {content!r}{meant}")

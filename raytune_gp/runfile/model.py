@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from raytune_gp.errors import SpecError
+from raytune_gp.naming import near
 from raytune_gp.runfile.document import Document, parse
 from raytune_gp.runfile.domains import SpellingError, read_space
 from raytune_gp.settings import check_name
@@ -162,7 +162,7 @@ def _allowed(kind: str, message: str, reason: str) -> str:
     """What may stand there, in the words of a run file."""
     known = {
         "string_pattern_mismatch": "module:function, such as train:train",
-        "list_type": "a list, such as [python, train.py]",
+        "list_type": "a list, such as [a, b]",
         "dict_type": "a map",
         "string_type": "text",
         "int_type": "a whole number",
@@ -192,5 +192,4 @@ def _dotted(path: tuple[Any, ...]) -> str:
 def _near(key: str, parents: tuple[Any, ...]) -> str:
     """The end of a message on an unknown key: what it may have meant, or what there is."""
     known = list((CheckpointSettings if parents == ("checkpoint",) else RunFile).model_fields)
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+    return near(key, known) or f"; there are {', '.join(known)}"

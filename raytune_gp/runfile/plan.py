@@ -14,13 +14,13 @@ from raytune_gp.errors import SpecError
 from raytune_gp.execution.resources import check_resources
 from raytune_gp.runfile.model import RunFile, changed, load
 from raytune_gp.runfile.placed import Named, Placed
+from raytune_gp.schedulers import resolve_scheduler
+from raytune_gp.searchers import resolve_searcher
 from raytune_gp.settings import (
     CheckpointConfig,
     check_name,
     default_storage_path,
     make_guesses,
-    resolve_scheduler,
-    resolve_searcher,
     total_trials,
 )
 from raytune_gp.space import SearchSpace

@@ -32,11 +32,14 @@ class MedianStoppingRule:
     rule = "median/1"
 
     def __init__(self, metric: Metric, *, grace_period: int = 1, min_samples_required: int = 3):
-        if grace_period < 0 or min_samples_required < 1:
-            raise SpecError(
-                f"the median stopping rule needs grace_period >= 0 and min_samples_required >= 1; they are "
-                f"{grace_period} and {min_samples_required}"
-            )
+        for name, value, least in (
+            ("grace_period", grace_period, 0),
+            ("min_samples_required", min_samples_required, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise SpecError(
+                    f"{name} of the median rule is {value!r}; it must be a whole number of at least {least}"
+                )
         self._metric = metric
         self._grace = grace_period
         self._min_samples = min_samples_required

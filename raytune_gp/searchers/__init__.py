@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from raytune_gp.errors import SpecError
+from raytune_gp.naming import make_part, name_and_options
 from raytune_gp.protocols import Searcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Metric
 
-__all__ = ["SEARCHERS", "check_seed", "make_searcher"]
+__all__ = ["SEARCHERS", "check_seed", "make_searcher", "resolve_searcher"]
 
 SEARCHERS = ("gp", "random", "sobol", "grid")
 
@@ -26,25 +27,54 @@ def make_searcher(
 ) -> Searcher:
     """The searcher called `name`, one of `SEARCHERS`. Raises SpecError for an unknown name or option."""
     check_seed(seed)
-    more = dict(options or {})
-    try:
-        match name.lower():
-            case "gp":
-                from raytune_gp.searchers.gp import GPSearcher
+    known, options = name_and_options("search_alg", {**(options or {}), "name": name}, SEARCHERS)
+    run = {"space": space, "mode": metric.mode, "seed": seed}
+    searcher: Searcher = make_part("search_alg", known, _class_of(known), run, options)
+    return searcher
 
-                return GPSearcher(space, mode=metric.mode, seed=seed, **more)
-            case "random":
-                from raytune_gp.searchers.random import RandomSearcher
 
-                return RandomSearcher(space, seed=seed, **more)
-            case "sobol":
-                from raytune_gp.searchers.sobol import SobolSearcher
+def _class_of(name: str) -> type[Any]:
+    match name:
+        case "gp":
+            from raytune_gp.searchers.gp import GPSearcher
 
-                return SobolSearcher(space, seed=seed, **more)
-            case "grid":
-                from raytune_gp.searchers.grid import GridSearcher
+            return GPSearcher
+        case "random":
+            from raytune_gp.searchers.random import RandomSearcher
 
-                return GridSearcher(space, **more)
-    except TypeError as error:
-        raise SpecError(f"search_alg {name!r} cannot be made: {error}") from None
-    raise SpecError(f"search_alg is {name!r}; it must be one of {', '.join(SEARCHERS)}, or a searcher")
+            return RandomSearcher
+        case "sobol":
+            from raytune_gp.searchers.sobol import SobolSearcher
+
+            return SobolSearcher
+        case _:
+            from raytune_gp.searchers.grid import GridSearcher
+
+            return GridSearcher
+
+
+def resolve_searcher(
+    search_alg: str | Mapping[str, Any] | Searcher | None, space: SearchSpace, metric: Metric, seed: int
+) -> tuple[Searcher, dict[str, Any]]:
+    """The searcher that a user asks for, and how it is described in the journal.
+
+    By name, as `{"name": "gp", …options}`, or the object itself. Without one it is `gp`, and where the
+    space has nothing to search but grid axes, `random`, which then only walks the grid.
+
+    Raises:
+        SpecError: none of these, an unknown name or option, or a seed that cannot be.
+    """
+    check_seed(seed)
+    if search_alg is None:
+        search_alg = "gp" if space.domains else "random"
+    if isinstance(search_alg, str):
+        search_alg = {"name": search_alg}
+    if isinstance(search_alg, Mapping):
+        name, options = name_and_options("search_alg", search_alg, SEARCHERS)
+        return make_searcher(name, space, metric, seed=seed, options=options), dict(search_alg)
+    if isinstance(search_alg, type) or not isinstance(search_alg, Searcher):
+        raise SpecError(
+            f"search_alg is {search_alg!r}; it must be a name such as 'gp', or an object with uses_results, "
+            f"update and suggest"
+        )
+    return search_alg, {"name": type(search_alg).__name__}

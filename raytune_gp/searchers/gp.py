@@ -74,8 +74,14 @@ class GPSearcher:
     ):
         if mode not in ("max", "min"):
             raise SpecError(f'mode is {mode!r}; it must be "max" or "min"')
-        if initial is not None and initial < 0:
-            raise SpecError(f"initial is {initial}; it must be at least 0")
+        if initial is not None and (not isinstance(initial, int) or initial < 0):
+            raise SpecError(f"initial is {initial!r}; it must be a whole number of at least 0, or None")
+        try:
+            torch.device(device)
+        except (RuntimeError, TypeError):
+            raise SpecError(
+                f"device is {device!r}; it must be one of PyTorch's, such as 'cpu' or 'cuda'"
+            ) from None
         self._space = space
         self._encoding = Encoding(space)
         self._mode, self._seed, self._device = mode, seed, device

@@ -11,7 +11,7 @@ from typing import Any
 from raytune_gp.errors import SpaceError, SpecError
 from raytune_gp.messages import Suggest, Suggested
 from raytune_gp.protocols import Searcher
-from raytune_gp.searchers import check_seed, make_searcher
+from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Config, Metric, Observation, Suggestion
@@ -28,7 +28,7 @@ class Optimizer:
     Args:
         space: hyperparameter name to domain, as `tune.run` takes it.
         mode: `"max"` or `"min"`.
-        search_alg: the name of a searcher, or a searcher made for the same space.
+        search_alg: as `tune.run` takes it: a name, `{"name": …, options}`, or a searcher for the same space.
         seed: of the searcher and of `sample_from`.
         points_to_evaluate: the user's own guesses, proposed first.
     """
@@ -38,20 +38,18 @@ class Optimizer:
         space: Mapping[str, Any] | SearchSpace,
         *,
         mode: str = "max",
-        search_alg: str | Searcher = "gp",
+        search_alg: str | Mapping[str, Any] | Searcher | None = "gp",
         seed: int = 0,
         points_to_evaluate: Sequence[Config] = (),
     ):
         if mode not in ("max", "min"):
             raise SpecError(f'mode is {mode!r}; it must be "max" or "min"')
-        check_seed(seed)
         self.space = space if isinstance(space, SearchSpace) else SearchSpace(space)
         self._metric = Metric("value", mode)
-        if isinstance(search_alg, str):
-            search_alg = make_searcher(search_alg, self.space, self._metric, seed=seed)
+        searcher, _ = resolve_searcher(search_alg, self.space, self._metric, seed)
         for guess in points_to_evaluate:
             self.space.validate(guess)
-        self._asker = Asker(search_alg, self.space, seed=seed, guesses=points_to_evaluate)
+        self._asker = Asker(searcher, self.space, seed=seed, guesses=points_to_evaluate)
         self._completed: list[Observation] = []
         self._pending: list[Config] = []
         self._asks = self._asked = 0

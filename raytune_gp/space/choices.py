@@ -44,6 +44,11 @@ class Choice(Domain):
         if not values:
             raise SpaceError(f"{self.name}([]) has nothing to choose from: give at least one value")
         for position, value in enumerate(values):
+            if isinstance(value, Domain):
+                raise SpaceError(
+                    f"{self.name} lists the domain {value}, which nothing would draw from: give a "
+                    f"hyperparameter of its own to it, in tune.when if it exists only now and then"
+                )
             if any(is_same(value, earlier) for earlier in values[:position]):
                 raise SpaceError(f"{self.name}: {value!r} is listed twice; leave one out")
         object.__setattr__(self, "choices", values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from raytune_gp.space.base import Domain
-from raytune_gp.space.structure import Condition
+from raytune_gp.space.conditions import Condition
 
 __all__ = ["count_configs"]
 

@@ -1,18 +1,21 @@
-"""The domains as users write them, with Ray Tune's names, signatures and bounds."""
+"""The domains as users write them, with Ray Tune's names, signatures and bounds.
+
+`__all__` is the one list of their names: `raytune_gp.space`, `raytune_gp.tune` and run files take it from
+here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from raytune_gp.errors import SpaceError
 from raytune_gp.space.choices import Choice, GridAxis, listed
+from raytune_gp.space.conditions import When
 from raytune_gp.space.functions import SampleFrom
 from raytune_gp.space.numeric import Float, Integer, Normal
 
 __all__ = [
-    "When",
     "choice",
     "grid_search",
     "lograndint",
@@ -105,15 +108,6 @@ def sample_from(func: Callable[..., Any]) -> SampleFrom:
     The value must be JSON; a tuple becomes a list.
     """
     return SampleFrom(func)
-
-
-@dataclass(frozen=True)
-class When:
-    """A part of a search space that exists only when its parent has one of some values."""
-
-    parent: str
-    values: tuple[Any, ...]
-    then: Any
 
 
 def when(parent: str, values: Iterable[Any], then: Any) -> When:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from raytune_gp.errors import SpaceError
+from raytune_gp.naming import suggestion
 from raytune_gp.space.base import Domain, Kind
 from raytune_gp.space.search_space import Config, SearchSpace
-from raytune_gp.space.structure import suggestion
 
 __all__ = ["Dimension", "Encoding"]
 

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from raytune_gp.errors import SpaceError
+from raytune_gp.naming import suggestion
 from raytune_gp.space.base import Domain
 from raytune_gp.space.choices import GridAxis
 from raytune_gp.space.codec import constant_from_json, constant_to_json, value_from_json, value_to_json
+from raytune_gp.space.conditions import Condition
 from raytune_gp.space.counting import count_configs
 from raytune_gp.space.functions import SampleFrom, resolve_functions
 from raytune_gp.space.plain import is_same, label
-from raytune_gp.space.structure import Condition, leaves_of, link, suggestion
+from raytune_gp.space.structure import leaves_of, link
 
 __all__ = ["Config", "SearchSpace"]
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from raytune_gp.errors import SpaceError
+from raytune_gp.naming import suggestion
+from raytune_gp.space import domains
 from raytune_gp.space.base import Domain
 from raytune_gp.space.choices import GridAxis
-from raytune_gp.space.domains import When
+from raytune_gp.space.conditions import Condition, When
 from raytune_gp.space.functions import SampleFrom
-from raytune_gp.space.plain import is_same, label
+from raytune_gp.space.plain import is_same
 from raytune_gp.space.ray_domains import from_ray
 
-__all__ = ["Condition", "Leaf", "leaves_of", "link", "suggestion"]
+__all__ = ["Leaf", "leaves_of", "link"]
 
 
 @dataclass(frozen=True)
@@ -36,30 +38,12 @@ class Leaf:
         return not isinstance(self.value, Domain | SampleFrom)
 
 
-@dataclass(frozen=True)
-class Condition:
-    """Holds while the parent exists and has one of these values; `units` are their places in [0, 1]."""
-
-    parent: str
-    values: tuple[Any, ...]
-    units: frozenset[float]
-
-    def describe(self) -> dict[str, Any]:
-        """For the journal: the parent, and a label for each value."""
-        return {"parent": self.parent, "values": [label(value) for value in self.values]}
-
-    def __str__(self) -> str:
-        shown = ", ".join(repr(value) for value in self.values)
-        return (
-            f"{self.parent!r} is {shown}" if len(self.values) == 1 else f"{self.parent!r} is one of {shown}"
-        )
-
-
 def leaves_of(config: Mapping[Any, Any]) -> dict[str, Leaf]:
     """The entries of a nested dictionary by flat name, in its order; an empty dictionary is a constant.
 
     Raises:
-        SpaceError: two entries have the same flat name, or a list holds a domain.
+        SpaceError: two entries have the same flat name, a list holds a domain, or a domain's function stands
+            there that was not called.
     """
     leaves: dict[str, Leaf] = {}
     for leaf in _walk(config, (), ()):
@@ -80,6 +64,11 @@ def _walk(node: Any, path: tuple[Any, ...], whens: tuple[When, ...]) -> Iterator
             yield from _walk(child, (*path, key), whens)
     else:
         leaf = Leaf(path, node, whens)
+        if _is_uncalled(node):
+            raise SpaceError(
+                f"{leaf.name!r} is the function {node.__name__} itself, not a domain: call it, as in "
+                f"tune.{_call_of(node)}"
+            )
         if isinstance(node, list | tuple) and _holds_domain(node):
             raise SpaceError(
                 f"{leaf.name!r} is a list with a domain inside: use a dictionary instead of the list"
@@ -87,9 +76,22 @@ def _walk(node: Any, path: tuple[Any, ...], whens: tuple[When, ...]) -> Iterator
         yield leaf
 
 
+def _is_uncalled(value: Any) -> bool:
+    """Whether `value` is a function that makes domains, of ours or of Ray's."""
+    name, module = getattr(value, "__name__", None), str(getattr(value, "__module__", None))
+    return name in domains.__all__ and module.startswith((domains.__name__, "ray.tune."))
+
+
+def _call_of(function: Callable[..., Any]) -> str:
+    """How a function is called, with the arguments that it needs by name."""
+    parameters = inspect.signature(function).parameters.values()
+    return f"{function.__name__}({', '.join(p.name for p in parameters if p.default is p.empty)})"
+
+
 def _holds_domain(items: Iterable[Any]) -> bool:
     return any(
         isinstance(from_ray(item), Domain | SampleFrom | When)
+        or _is_uncalled(item)
         or (isinstance(item, list | tuple) and _holds_domain(item))
         or (isinstance(item, Mapping) and _holds_domain(item.values()))
         for item in items
@@ -126,15 +128,6 @@ def link(leaves: Mapping[str, Leaf]) -> tuple[tuple[str, ...], dict[str, tuple[C
         if found:
             conditions[name] = tuple(dict.fromkeys(found))
     return order, conditions
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: what it may have meant, or what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(map(repr, names[:20]))}" if names else ""
 
 
 def _parents_first(leaves: Mapping[str, Leaf]) -> tuple[str, ...]:

@@ -1,27 +1,28 @@
 """The journal: an append-only table of events in a SQL database, many runs to a file.
 
-SQLite in WAL mode with synchronous=FULL, so that what was committed survives a power cut. A run's term
-fences off writers that do not know that they were replaced: it is checked in the transaction that writes.
+A run's term fences off writers that do not know that they were replaced: it is checked in the transaction
+that writes.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from raytune_gp.errors import JournalError, RunExistsError, RunNotFoundError, StaleTermError
+from raytune_gp.errors import RunExistsError, RunNotFoundError, StaleTermError
 from raytune_gp.events import SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
 from raytune_gp.protocols import UserRequest
+from raytune_gp.storage.database import Database, sqlite_file
+from raytune_gp.storage.mounts import network_file_system
 
-__all__ = ["RunRow", "SQLJournal", "absolute_url", "default_journal_url"]
+__all__ = ["RunRow", "SQLJournal", "absolute_url", "default_journal_url", "unsafe_place"]
 
 _metadata = sa.MetaData()
 _runs = sa.Table(
@@ -56,26 +57,40 @@ _requests = sa.Table(
 _INSERT_EVENTS = _events.insert()
 _SELECT_TERM = sa.select(_runs.c.term).where(_runs.c.name == sa.bindparam("run")).with_for_update()
 
-_BUSY_S = 30
-"""How long a statement waits for another process's transaction, in seconds."""
-
 
 def default_journal_url() -> str:
     """`~/.raytune_gp/journal.db` as a database URL."""
     return f"sqlite:///{Path.home() / '.raytune_gp' / 'journal.db'}"
 
 
-def absolute_url(url: str) -> str:
-    """`url` with the path of an SQLite file made absolute: processes that work elsewhere open it too."""
+def absolute_url(url: str, directory: str | Path = "") -> str:
+    """`url` with the path of an SQLite file made absolute: processes that work elsewhere open it too.
+
+    What is no URL is the path of an SQLite file. A relative path begins at `directory`, by default the
+    working directory.
+    """
+    whole = url if "://" in url else f"sqlite:///{url}"
     try:
-        parsed = sa.make_url(url)
+        file = sqlite_file(whole, directory)
     except (sa.exc.ArgumentError, ValueError):
         return url
-    file = parsed.database or ":memory:"
-    if parsed.get_backend_name() != "sqlite" or file.startswith((":memory:", "file:")):
-        return url
-    path = Path(file).expanduser().absolute()
-    return parsed.set(database=str(path)).render_as_string(hide_password=False)
+    return url if file is None else sa.make_url(whole).set(database=str(file)).render_as_string(False)
+
+
+def unsafe_place(url: str) -> str | None:
+    """A warning where the SQLite file of `url` lies on a network file system; else None."""
+    try:
+        file = sqlite_file(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
+    kind = None if file is None else network_file_system(file)
+    if kind is None:
+        return None
+    return (
+        f"the journal {file} lies on a network file system ({kind}), where SQLite can damage it, above all "
+        f"when two machines open it. Give a local path: journal='sqlite:////local/disk/journal.db', or "
+        f"RAYTUNE_JOURNAL in the environment"
+    )
 
 
 @dataclass(frozen=True)
@@ -95,26 +110,11 @@ class SQLJournal:
     """
 
     def __init__(self, url: str):
-        self.url = url
-        try:
-            parsed = sa.make_url(url)
-            if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-                Path(str(parsed.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
-            self._engine = _make_engine(parsed)
-            self._reader = self._engine.execution_options(raytune_write=False)
-            self._writer = self._engine.execution_options(raytune_write=True)
-            with self._engine.execution_options(raytune_write=True).begin() as connection:
-                _metadata.create_all(connection)
-        except (SQLAlchemyError, OSError, ImportError, ValueError) as error:
-            shown = _hide_password(url)
-            raise JournalError(
-                f"the journal {shown} cannot be opened: {error}. It must be a database URL such as "
-                f"sqlite:////path/to/journal.db, on a local disk that is writable"
-            ) from error
+        self._database = Database(url, _metadata)
 
     def close(self) -> None:
         """Give the database connections back."""
-        self._engine.dispose()
+        self._database.close()
 
     # --- writing ---
 
@@ -126,7 +126,7 @@ class SQLJournal:
                 connection.execute(_events.insert().values(**_row(run, 0, 0, event)))
         except IntegrityError:
             raise RunExistsError(
-                f"a run named {run!r} is in the journal {_hide_password(self.url)} already: go on with it by "
+                f"a run named {run!r} is in the journal {self._database.shown} already: go on with it by "
                 f"resume=True, or take another name"
             ) from None
 
@@ -150,9 +150,9 @@ class SQLJournal:
     ) -> None:
         """Commit `events` at positions from `first_index` and close `requests`, all or none.
 
-        Raises StaleTermError where the term was raised by another coordinator, and JournalError where the
-        database fails. The outcome is then unknown, and the same call again is safe: what this term has
-        committed is not repeated.
+        Raises StaleTermError where the term was raised by another coordinator, JournalLostError where the
+        database is gone or damaged, and JournalError where it fails otherwise. The outcome is then unknown,
+        and the same call again is safe: what this term has committed is not repeated.
         """
         rows = [_row(run, term, first_index + i, event) for i, event in enumerate(events)]
         try:
@@ -217,7 +217,7 @@ class SQLJournal:
     def _not_found(self, run: str) -> RunNotFoundError:
         names = [row.name for row in self.runs()][-5:]
         known = f"its newest runs are {', '.join(names)}" if names else "it holds no run yet"
-        return RunNotFoundError(f"no run named {run!r} in the journal {_hide_password(self.url)}: {known}")
+        return RunNotFoundError(f"no run named {run!r} in the journal {self._database.shown}: {known}")
 
     # --- requests from other shells ---
 
@@ -243,22 +243,10 @@ class SQLJournal:
     # --- connections ---
 
     def _reading(self) -> AbstractContextManager[sa.Connection]:
-        return self._connection(writes=False)
+        return self._database.begin(writes=False)
 
     def _writing(self) -> AbstractContextManager[sa.Connection]:
-        return self._connection(writes=True)
-
-    @contextmanager
-    def _connection(self, *, writes: bool) -> Iterator[sa.Connection]:
-        """A transaction; whatever the database refuses, but for a row that exists, is a JournalError."""
-        try:
-            with (self._writer if writes else self._reader).begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            verb = "written" if writes else "read"
-            raise JournalError(f"the journal {_hide_password(self.url)} cannot be {verb}: {error}") from error
+        return self._database.begin(writes=True)
 
 
 def _row(run: str, term: int, position: int, event: Event) -> dict[str, Any]:
@@ -270,47 +258,3 @@ def _row(run: str, term: int, position: int, event: Event) -> dict[str, Any]:
         "version": SCHEMA_VERSION,
         "body": event_to_json(event),
     }
-
-
-def _hide_password(url: str) -> str:
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except (sa.exc.ArgumentError, ValueError):
-        return "(unreadable URL)"
-
-
-def _make_engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
-    if url.database not in (None, "", ":memory:"):
-        url = url.set(database=str(Path(str(url.database)).expanduser()))
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: Any) -> None:
-        # The driver must not begin transactions by itself: it would not begin one before a SELECT, and a
-        # stale writer could pass the check of the term.
-        connection.isolation_level = None
-        _set_wal(connection)
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        writes = connection.get_execution_options().get("raytune_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _set_wal(connection: Any) -> None:
-    """Switch to WAL mode, which SQLite refuses at once while another process opens the same new file."""
-    deadline = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except Exception as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)

@@ -1,26 +1,23 @@
 """The session behind `tune.report`: what a trainable says, and when it is told to end.
 
 One attempt runs in a process at a time, so there is one session; a report from any thread of the
-trainable finds it. `report` only hands on: it never waits for the journal, the network or a decision.
+trainable finds it. `report` only hands on: it waits for neither the journal nor a decision, and for the
+network only where checkpoints come faster than they can be stored.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import queue
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import TrainableError, TrialInterrupted
 from raytune_gp.messages import Start
 from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
+from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
 
 __all__ = ["Context", "Session", "activate", "current_session"]
 
@@ -86,9 +83,8 @@ class Session:
         self._resume_from = resume_from
         self._lock = threading.Lock()
         self._last = time.monotonic()
-        self._uploads: queue.Queue[tuple[int, str] | None] = queue.Queue()
-        self._uploader: threading.Thread | None = None
-        self._upload_error: BaseException | None = None
+        self._told_at: float | None = None
+        self._uploads = Uploads(storage, self._stored)
 
     @classmethod
     def of(
@@ -112,14 +108,15 @@ class Session:
     def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:
         """Add a report, with a checkpoint if given; raises TrialInterrupted where the trial is to end.
 
-        The checkpoint's directory is copied before this returns and uploaded behind. Raises
-        TrainableError for metrics that are no flat or nested dictionary of plain values.
+        The checkpoint's directory is copied before this returns and uploaded behind. While two checkpoints
+        are on their way, the report of a third waits until one of them is stored. Raises TrainableError for
+        metrics that are no flat or nested dictionary of plain values, and where a checkpoint cannot be
+        stored.
         """
         values = _plain_metrics(metrics)
+        self._uploads.check()
+        staged = None if checkpoint is None else self._uploads.stage(checkpoint)
         with self._lock:
-            if self._upload_error is not None:
-                raise TrainableError(f"a checkpoint could not be stored: {self._upload_error}")
-            staged = None if checkpoint is None else self._staged(checkpoint)
             now = time.monotonic()
             self._step += 1
             self._total_s += now - self._last
@@ -130,7 +127,8 @@ class Session:
             self._last = now
             self._emit("report", {"step": step, "metrics": values, "checkpoint": staged is not None})
             if staged is not None:
-                self._upload(step, staged)
+                name = checkpoint_name(self._attempt, step)
+                self._uploads.add(step, staged, f"{self.context.get_trial_name()}/{name}")
         self.check()
 
     def check(self) -> None:
@@ -148,52 +146,32 @@ class Session:
 
     def interrupt(self, mode: str) -> None:
         """End the trainable at its next report; `mode` is stop or pause."""
+        if self._told_at is None:
+            self._told_at = time.monotonic()
         self.mode = mode
+
+    def grace_left_s(self, grace_s: float) -> float:
+        """How many seconds this attempt has to end; 0 or less where it is to be ended by force.
+
+        It has `grace_s` from the time when it was told to end and could act on it: checkpoints that are on
+        their way are stored first, for which there are UPLOAD_S in all.
+        """
+        now = time.monotonic()
+        told, quiet = self._told_at or now, self._uploads.quiet_since
+        latest = told + grace_s + UPLOAD_S
+        return (latest if quiet is None else min(max(told, quiet) + grace_s, latest)) - now
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether a checkpoint is on its way."""
+        return self._uploads.quiet_since is None
 
     def finish(self) -> None:
         """Wait for the checkpoints that are still on their way. Raises TrainableError where one failed."""
-        if self._uploader is not None:
-            self._uploads.put(None)
-            self._uploader.join()
-        if self._upload_error is not None:
-            raise TrainableError(f"a checkpoint could not be stored: {self._upload_error}")
+        self._uploads.finish()
 
-    def _staged(self, checkpoint: Any) -> str:
-        """A copy of the checkpoint in a temporary directory: its owner may delete it after the report."""
-        if self._storage is None:
-            raise TrainableError("this run has no storage for checkpoints: give it a storage_path")
-        source = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(os.fspath(checkpoint))
-        if source.is_local and not Path(source.path).is_dir():
-            raise TrainableError(
-                f"checkpoint is {source.path!r}, which is no directory: give report a directory, or "
-                f"tune.Checkpoint.from_directory(directory)"
-            )
-        staged = tempfile.mkdtemp(prefix="raytune_staged_")
-        try:
-            source.to_directory(staged)
-        except OSError as error:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise TrainableError(f"checkpoint {source} cannot be copied: {error}") from error
-        return staged
-
-    def _upload(self, step: int, staged: str) -> None:
-        if self._uploader is None:
-            self._uploader = threading.Thread(target=self._upload_all, name="raytune-upload", daemon=True)
-            self._uploader.start()
-        self._uploads.put((step, staged))
-
-    def _upload_all(self) -> None:
-        assert self._storage is not None
-        while (entry := self._uploads.get()) is not None:
-            step, staged = entry
-            relative = f"{self.context.get_trial_name()}/{checkpoint_name(self._attempt, step)}"
-            try:
-                self._storage.upload(staged, relative)
-                self._emit("checkpoint", {"step": step, "path": relative})
-            except Exception as error:
-                self._upload_error = error
-            finally:
-                shutil.rmtree(staged, ignore_errors=True)
+    def _stored(self, step: int, path: str) -> None:
+        self._emit("checkpoint", {"step": step, "path": path})
 
 
 _current: Session | None = None

@@ -159,8 +159,9 @@ class Maker:
         """One trial of `config` that reports once a second and ends as `status` (None: it goes on)."""
         trial_id, state = f"{len(self.state.trials):05d}", self.state
         suggestion = {"config": config, "provenance": dict(provenance or {})}
-        self._apply(ev.SuggestionsRequested(self.at, state.requests, 1, state.suggested, 0, []))
-        self._apply(ev.SuggestionsReady(self.at, state.requests - 1, [suggestion], None, False))
+        request = state.suggestions.requests
+        self._apply(ev.SuggestionsRequested(self.at, request, 1, state.suggestions.suggested, 0))
+        self._apply(ev.SuggestionsReady(self.at, request, [suggestion], None, False))
         self._apply(ev.TrialCreated(self.at, trial_id, 0))
         self._apply(ev.AttemptAssigned(self.at, trial_id, 1, "w", None))
         self._apply(ev.AttemptStarted(self.at, "w", self._seq(), trial_id, 1))

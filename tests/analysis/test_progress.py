@@ -62,6 +62,16 @@ def test_a_run_that_is_told_to_stop_says_so_at_once():
     assert str(headline(maker.state, 2.0)).endswith(expected)
 
 
+def test_a_run_that_waits_for_a_node_says_so_once_a_worker_would_have_started():
+    state = Maker(resources={"cpu": 1, "gpu": 2}).state
+    state.apply(ev.WorkerRequested(5.0, "w9/1", 9, 1))
+    assert "waiting" not in str(headline(state, 14.0))
+    expected = "waiting for a node with room for a trial (cpu 1, gpu 2)"
+    assert str(headline(state, 16.0)).endswith(expected)
+    state.apply(ev.WorkerUp(40.0, "w9/1", "node", 1))
+    assert "waiting" not in str(headline(state, 60.0))
+
+
 def test_running_trials_come_first_then_the_newest():
     maker = Maker()
     for k in range(40):

@@ -63,7 +63,7 @@ def test_run_runs_the_file_in_its_own_directory(command: Command, write: Callabl
 def test_a_taken_name_is_refused_with_the_way_on(command: Command, done: Path) -> None:
     result = command("run", done, "--inline", "--name", "first")
     assert result.exit_code == 1
-    assert "raytune-gp resume first" in result.stderr
+    assert result.stderr.endswith("From the shell: raytune-gp resume first\n")
     assert result.stdout == ""
 
 
@@ -165,7 +165,10 @@ def test_resume_by_name_finds_the_run_file(command: Command, done: Path) -> None
     result = command("resume", "first", "--inline", "-n", "5")
     assert result.exit_code == 0, result.output
     assert strict(command("status", "first", "--json").stdout)["finished"] == 5
-    assert command("resume", "first", "--inline").exit_code == 0, "it does not ask for fewer than it had"
+    again = command("resume", "first", "--inline")
+    assert again.exit_code == 0, "it does not ask for fewer than it had"
+    assert "run first is completed: a larger --num-samples would go on" in again.stderr
+    assert "is completed:" not in result.stderr
     assert strict(command("status", "first", "--json").stdout)["num_samples"] == 5
 
 
@@ -177,6 +180,7 @@ def test_resume_by_run_file(command: Command, done: Path) -> None:
     result = command("resume", done, "--name", "first", "--inline", "--quiet")
     assert result.exit_code == 0, result.output
     assert "has changed since the run was started" in result.stderr
+    assert "is completed" not in result.stderr
     assert strict(command("status", "first", "--json").stdout)["finished"] == 4
 
 
@@ -390,4 +394,7 @@ def test_the_run_files_journal_is_near_it(command: Command, write: Callable[...,
     assert [
         f["name"] for f in strict(command("list", "--journal", path.parent / "own.db", "--json").stdout)
     ] == ["near"]
-    assert command("resume", path, "--inline", "-n", 4, "--quiet").exit_code == 0
+    taken = command("run", path, "--inline")
+    way_on = taken.stderr.strip().partition("From the shell: raytune-gp ")[2].split()
+    assert way_on == ["resume", "near", "--journal", f"sqlite:///{path.parent / 'own.db'}"]
+    assert command(*way_on, "--inline", "-n", 4, "--quiet").exit_code == 0

@@ -7,10 +7,12 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.crew import WorkerStatus
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Scheduler
+from raytune_gp.retention import needed_checkpoints
 from raytune_gp.schedulers import FIFOScheduler
-from raytune_gp.state import RunState, WorkerStatus
+from raytune_gp.state import RunState
 from raytune_gp.trial import TrialStatus
 from tests.support import make_spec
 
@@ -68,7 +70,7 @@ class Bench:
     def answer(self, *, exhausted: bool = False) -> list[ev.Event]:
         """The searcher answers the open request in full, or with nothing where it is exhausted."""
         assert self.state.request is not None
-        request = self.state.request.event
+        request = self.state.request
         numbers = [] if exhausted else range(request.start, request.start + request.count)
         suggestions = [{"config": {"x": k}, "provenance": {}} for k in numbers]
         return self.tell(msg.Suggested(request.request, suggestions, None, exhausted))
@@ -137,9 +139,13 @@ def check_state(state: RunState) -> None:
         assert state.workers[worker_id].trial == trial_id
     for worker in state.workers.values():
         idle = worker.status is WorkerStatus.UP and worker.trial is None
-        assert (worker.id in state.idle) == idle, f"{worker} is idle or not"
+        assert (worker.id in state.crew.idle) == idle, f"{worker} is idle or not"
         if worker.status is not WorkerStatus.RELEASED:
-            assert state.slots[worker.slot] == worker.id
-    assert len(state.slots) == sum(w.status is not WorkerStatus.RELEASED for w in state.workers.values())
+            assert state.crew.slots[worker.slot] == worker.id
+    assert len(state.crew.slots) == sum(w.status is not WorkerStatus.RELEASED for w in state.workers.values())
+    needed = {t.id: paths for t in state.trials.values() if (paths := needed_checkpoints(t))}
+    assert state.loans.paths == needed, "what trials go on from is held, and nothing else"
+    there = {c.path for t in state.trials.values() for c in t.checkpoints}
+    assert set(state.loans.borrowers) == set().union(*needed.values()) <= there
     if state.spec.num_samples >= 0 and not state.status.is_ended:
         assert len(state.trials) + len(state.ready) <= state.spec.num_samples or state.budget == 0

@@ -232,7 +232,7 @@ def test_a_trial_without_the_metric_fails_and_says_what_it_reported(make_bench: 
     bench.end("w0/1")
     trial = bench.state.trials["00000"]
     assert trial.status is TrialStatus.FAILED
-    assert trial.reason == "ended without reporting score; it reported accuracy, training_iteration"
+    assert trial.reason == "ended without reporting score; it reported accuracy"
     assert bench.state.observations[0].failure == "metric missing"
 
 
@@ -395,6 +395,68 @@ def test_an_exploit_takes_the_sources_checkpoint_and_a_new_config(make_bench: Ma
     bench.end("w0/1")
     assert bench.state.observations[0].config == {"x": 7.5}
     assert list(trial.history.steps) == [1, 2, 4]
+
+
+def last_kept(bench: Bench, trial: str) -> tuple[str, ...] | None:
+    """The paths that the newest Retain command for `trial` names, of the commands since the last call."""
+    return {c.trial: tuple(c.paths) for c in bench.commands(msg.Retain)}.get(trial)
+
+
+class Twice(FIFOScheduler):
+    """Trials 0 and 1 take trial 2 over, each at its second step."""
+
+    def on_result(self, trial: Trial) -> Decision:
+        if trial.step == 2 and trial.id != "00002":
+            return Exploit("00002", {"x": 7.5}, "lags behind")
+        return super().on_result(trial)
+
+
+def exploited_twice(make_bench: Make) -> Bench:
+    """Trial 2 is finished, and trials 0 and 1 run on from its checkpoint of step 3, not its newest."""
+    bench = make_bench(slots=3, num_samples=3, scheduler=Twice(), keep_checkpoints=1).running()
+    for step in (1, 2, 3):
+        bench.report("w2/1", step, 9.0, checkpoint=True)
+    for worker in ("w0/1", "w1/1"):
+        bench.report(worker, 2, 1.0)
+        bench.end(worker, "interrupted")
+    bench.report("w2/1", 4, 9.0, checkpoint=True)
+    bench.end("w2/1")
+    assert last_kept(bench, "00002") == ("00002/1/3", "00002/1/4")
+    return bench
+
+
+def test_a_borrowed_checkpoint_goes_when_the_last_borrower_is_done(make_bench: Make) -> None:
+    bench = exploited_twice(make_bench)
+    bench.report("w0/1", 4, 1.0, checkpoint=True)
+    bench.end("w0/1")
+    assert last_kept(bench, "00002") is None, "trial 1 may still read it"
+    bench.report("w1/1", 4, 1.0, checkpoint=True)
+    assert last_kept(bench, "00002") is None
+    bench.end("w1/1")
+    assert last_kept(bench, "00002") == ("00002/1/4",)
+    assert not bench.state.loans.borrowers
+
+
+def test_a_borrowed_checkpoint_stays_with_a_borrower_that_has_none_of_its_own(make_bench: Make) -> None:
+    """It is where one would go on from the finished trial; nothing else is."""
+    bench = exploited_twice(make_bench)
+    for worker in ("w0/1", "w1/1"):
+        bench.report(worker, 4, 1.0)
+        bench.end(worker)
+    assert last_kept(bench, "00002") is None
+    assert bench.state.trials["00000"].resume_point.path == "00002/1/3"
+
+
+def test_a_borrower_that_is_tried_again_goes_on_from_its_own(make_bench: Make) -> None:
+    bench = make_bench(slots=2, num_samples=2, scheduler=Once(EXPLOIT), keep_checkpoints=1)
+    start_two(bench)
+    bench.report("w0/1", 2, 2.0)
+    bench.report("w1/1", 4, 14.0, checkpoint=True)
+    bench.end("w0/1", "interrupted")
+    bench.report("w0/1", 4, 4.0, checkpoint=True)
+    assert last_kept(bench, "00001") == ("00001/1/3", "00001/1/4")
+    bench.vanish("w0/1")
+    assert last_kept(bench, "00001") == ("00001/1/4",)
 
 
 def test_an_exploit_survives_a_stop_of_the_run(make_bench: Make) -> None:

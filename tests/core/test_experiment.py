@@ -21,7 +21,7 @@ def test_a_run_of_one_trial_event_by_event(make_bench: Make) -> None:
     bench = make_bench(num_samples=1)
     assert bench.events[1:] == [
         ev.CapacityKnown(0.0, 1),
-        ev.SuggestionsRequested(0.0, request=0, count=1, start=0, completed=0, pending=[]),
+        ev.SuggestionsRequested(0.0, request=0, count=1, start=0, completed=0),
         ev.WorkerRequested(0.0, "w0/1", slot=0, incarnation=1),
     ]
     assert bench.commands() == [
@@ -81,7 +81,7 @@ def test_workers_no_trial_is_left_for_are_released_at_once(make_bench: Make) -> 
     for worker in ("w0/1", "w1/1"):
         events = bench.run_trial(worker, 1.0)
     assert kinds(events)[-2:] == ["TrialEnded", "WorkerReleased"], "three done or running, one to go"
-    assert list(bench.state.slots) == [0, 2]
+    assert list(bench.state.crew.slots) == [0, 2]
 
 
 def test_a_smaller_cluster_takes_no_new_trials_until_it_fits(make_bench: Make) -> None:
@@ -282,7 +282,7 @@ def test_a_request_open_during_a_stop_does_not_shift_the_sequence(make_bench: Ma
     bench = make_bench(num_samples=100, slots=2).running()
     bench.tell(msg.SlotsOffered(30))
     assert bench.state.request is not None
-    late = bench.state.request.event
+    late = bench.state.request
     bench.tell(msg.StopRun("oops"), msg.Resume({}))
     assert bench.tell(msg.Suggested(late.request, [{"config": {"x": 99}, "provenance": {}}])) == []
     bench.answer()

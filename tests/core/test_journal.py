@@ -156,7 +156,7 @@ def test_a_run_goes_through_the_database_as_through_memory(tmp_path: Path) -> No
 
 
 def test_commits_survive_a_power_cut(sql: SQLJournal) -> None:
-    with sql._engine.connect() as connection:
+    with sql._database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL"
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
@@ -203,7 +203,7 @@ def test_all_of_a_batch_or_none_of_it(sql: SQLJournal) -> None:
     sql.create_run("run", CREATED)
     term = sql.raise_term("run")
     sql.append("run", term, 2, capacities(2))
-    with sql._engine.begin() as connection:
+    with sql._database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET term = 99 WHERE position = 2")
     with pytest.raises(StaleTermError, match="written by another coordinator"):
         sql.append("run", term, 1, capacities(1, 2))
@@ -212,7 +212,7 @@ def test_all_of_a_batch_or_none_of_it(sql: SQLJournal) -> None:
 
 def test_a_newer_schema_is_refused(sql: SQLJournal) -> None:
     sql.create_run("run", CREATED)
-    with sql._engine.begin() as connection:
+    with sql._database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET version = 99")
     with pytest.raises(SchemaVersionError, match="schema version 99"):
         list(sql.read("run"))
@@ -221,7 +221,7 @@ def test_a_newer_schema_is_refused(sql: SQLJournal) -> None:
 def test_a_database_that_is_gone_is_a_journal_error(sql: SQLJournal) -> None:
     sql.create_run("run", CREATED)
     term = sql.raise_term("run")
-    with sql._engine.begin() as connection:
+    with sql._database.engine.begin() as connection:
         for table in ("requests", "events", "runs"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
     for use in (
@@ -238,7 +238,7 @@ def test_a_database_that_is_gone_is_a_journal_error(sql: SQLJournal) -> None:
 def test_a_locked_database_is_waited_for_and_then_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raytune_gp.storage.journal._BUSY_S", 0.2)
+    monkeypatch.setattr("raytune_gp.storage.database._BUSY_S", 0.2)
     journal = SQLJournal(url_of(tmp_path))
     journal.create_run("run", CREATED)
     term = journal.raise_term("run")
@@ -368,7 +368,7 @@ def test_processes_may_open_a_new_file_at_the_same_moment(tmp_path: Path) -> Non
 def test_the_schema_is_what_old_journals_have(sql: SQLJournal) -> None:
     """Change it only with a migration: runs of older versions are in such tables."""
     columns = {
-        table: [c["name"] for c in sa.inspect(sql._engine).get_columns(table)]
+        table: [c["name"] for c in sa.inspect(sql._database.engine).get_columns(table)]
         for table in ("runs", "events", "requests")
     }
     assert columns == {
@@ -385,7 +385,7 @@ def test_the_schema_is_what_old_journals_have(sql: SQLJournal) -> None:
         "sqlite:////a/b.db",
         "sqlite:///file:b.db?uri=true",
         "postgresql://me:secret@host/db",
-        "what?",
+        "what://?",
     ],
 )
 def test_urls_that_mean_the_same_everywhere_stay(url: str) -> None:
@@ -399,3 +399,6 @@ def test_the_path_of_a_database_file_is_made_absolute(
     monkeypatch.setenv("HOME", "/home/me")
     assert absolute_url("sqlite:///deep/j.db") == f"sqlite:///{tmp_path}/deep/j.db"
     assert absolute_url("sqlite:///~/j.db") == "sqlite:////home/me/j.db"
+    assert absolute_url("deep/j.db") == f"sqlite:///{tmp_path}/deep/j.db"
+    assert absolute_url("j.db", tmp_path / "there") == f"sqlite:///{tmp_path}/there/j.db"
+    assert absolute_url("sqlite:///j.db?timeout=3") == f"sqlite:///{tmp_path}/j.db?timeout=3"

@@ -19,7 +19,8 @@ ROOT = Path(raytune_gp.__file__).parent
 
 LAYERS = (
     ("errors",),
-    ("trial", "events", "messages", "spec", "retention", "state"),
+    ("naming",),
+    ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "state"),
     ("space",),
     ("protocols",),
     ("surrogate",),
@@ -27,12 +28,13 @@ LAYERS = (
     ("storage",),
     ("searchers",),
     ("schedulers",),
-    ("planning",),
+    ("unreported", "planning"),
     ("experiment",),
     ("trainable",),
     ("execution",),
     ("analysis", "results"),
     ("callbacks", "progress", "settings", "dashboard"),
+    ("audience",),
     ("launch",),
     ("tune",),
     ("runfile", "demo"),
@@ -57,8 +59,19 @@ numerics know tensors alone, and analysis reads states."""
 
 PURE = frozenset(
     {
-        *("errors", "trial", "events", "messages", "spec", "retention", "state", "protocols"),
-        *("planning", "experiment"),
+        *(
+            "errors",
+            "naming",
+            "trial",
+            "events",
+            "messages",
+            "spec",
+            "retention",
+            "crew",
+            "suggestions",
+            "state",
+        ),
+        *("protocols", "unreported", "planning", "experiment"),
         *("space", "surrogate", "acquisition", "searchers", "schedulers"),
     }
 )

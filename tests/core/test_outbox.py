@@ -21,9 +21,8 @@ def seqs(items: list[Item]) -> list[int]:
 
 def test_items_are_numbered_from_one() -> None:
     outbox = Outbox("w0/1")
-    assert (outbox.last_seq, outbox.acked_seq, outbox.read(0)) == (0, 0, [])
+    assert outbox.read(0) == []
     assert outbox.append("00000", 2, "started", 1.5) == Item("w0/1", 1, "00000", 2, "started", 1.5, {})
-    assert outbox.last_seq == 1
 
 
 def test_reading_removes_nothing() -> None:
@@ -36,9 +35,9 @@ def test_reading_removes_nothing() -> None:
 def test_only_an_acknowledgement_trims() -> None:
     outbox = filled(5)
     outbox.acknowledge(3)
-    assert (seqs(outbox.read(0)), outbox.acked_seq, outbox.last_seq) == ([4, 5], 3, 5)
+    assert seqs(outbox.read(0)) == [4, 5]
     outbox.acknowledge(2)
-    assert outbox.acked_seq == 3, "an older one that comes late takes nothing back"
+    assert seqs(outbox.read(0)) == [4, 5], "an older one that comes late takes nothing back"
     outbox.acknowledge(5)
     assert outbox.read(0) == []
     assert outbox.append("00000", 1, "ended", 9.0).seq == 6, "the count goes on"

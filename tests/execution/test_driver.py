@@ -1,16 +1,21 @@
-"""The driver's part, without Ray: what it asks of a coordinator that may be on its way."""
+"""The driver's part, without a cluster: what it asks of a coordinator, hears of it, and makes of Ctrl-C."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from raytune_gp import events as ev
+from raytune_gp.errors import RunFailedError, SpecError
 from raytune_gp.execution import driver
-from raytune_gp.execution.coordinator import Progress
+from raytune_gp.execution.coordinator import News
+from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.state import RunState
 from tests.support import make_spec
 
@@ -26,11 +31,11 @@ class FakeCoordinator:
     def _stop(self, reason: str) -> None:
         self.asked += 1
 
-    def progress(self, index: int) -> Progress:
+    def progress(self, index: int) -> News:
         if self.asked <= self.deaf:
-            return Progress(index + 1)
+            return News(index + 1)
         events: list[ev.Event] = [ev.StopRequested(1.0, "keyboard"), ev.RunEnded(2.0, "STOPPED", "keyboard")]
-        return Progress(index + 1, events, over=True)
+        return News(index + 1, events, over=True)
 
 
 def test_a_stop_that_a_restarting_coordinator_did_not_hear_is_asked_for_again(
@@ -40,7 +45,7 @@ def test_a_stop_that_a_restarting_coordinator_did_not_hear_is_asked_for_again(
     polls: list[int] = []
     killed: list[Any] = []
 
-    def poll(asked: FakeCoordinator, after_index: int) -> Progress:
+    def poll(asked: FakeCoordinator, after_index: int) -> News:
         polls.append(after_index)
         if len(polls) == 2:
             raise KeyboardInterrupt
@@ -53,3 +58,109 @@ def test_a_stop_that_a_restarting_coordinator_did_not_hear_is_asked_for_again(
     driver.follow(coordinator, state, lambda _, events: heard.append(events))
     assert (coordinator.asked, state.status, killed) == (3, "STOPPED", [coordinator])
     assert polls == [0] * 5
+
+
+@pytest.fixture
+def follow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Follow a coordinator that answers with `news`; returns what came of it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    killed: list[Any] = []
+    monkeypatch.setattr(driver.ray, "kill", killed.append)
+
+    def go(news: Sequence[News | Callable[[], News]], listener: Any = lambda *_: None) -> Any:
+        coordinator = FakeCoordinator(deaf=0)
+        answers = iter(news)
+
+        def poll(asked: Any, after_index: int) -> News:
+            answer = next(answers)
+            return answer() if callable(answer) else answer
+
+        monkeypatch.setattr(driver, "_poll", poll)
+        state = RunState.of([ev.RunCreated(0.0, make_spec().to_json())])
+        troubles: list[str | None] = []
+        try:
+            driver.follow(coordinator, state, listener, troubles.append)
+        finally:
+            assert killed == [coordinator]
+        return SimpleNamespace(asked=coordinator.asked, troubles=troubles, state=state)
+
+    yield go
+    signal.signal(signal.SIGINT, handler)
+
+
+OVER = News(2, [ev.RunEnded(2.0, "COMPLETED", "")], over=True)
+
+
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_troubles_are_told_when_they_change(follow: Any) -> None:
+    found = follow([News(1), *[News(1, trouble=t) for t in ("full", "full", "locked", None, "full")], OVER])
+    assert found.troubles == ["full", "locked", None, "full", None], "it may be mended and over in one answer"
+
+
+def test_a_run_that_was_ended_without_its_journal_is_stopped_here(follow: Any) -> None:
+    found = follow(
+        [News(1, trouble="full"), News(1, over=True, trouble="full", given_up="full. Not written: x")]
+    )
+    assert (found.state.status, found.troubles) == ("STOPPED", ["full"])
+    assert found.state.reason == "interrupted from the keyboard; full. Not written: x"
+
+
+def test_a_coordinator_that_failed_is_an_error(follow: Any) -> None:
+    with pytest.raises(RunFailedError, match="the journal was deleted"):
+        follow([News(1, over=True, error="the journal was deleted")])
+
+
+def test_ctrl_c_in_a_callback_interrupts_nothing(follow: Any) -> None:
+    heard: list[str] = []
+
+    def listener(state: RunState, events: Sequence[ev.Event]) -> None:
+        if not heard:
+            press()
+        heard.append("whole")
+
+    found = follow([News(1, [ev.CapacityKnown(1.0, 3)]), News(2), OVER], listener)
+    assert heard == ["whole"] * 3
+    assert found.asked == 2, "each time, as long as the run has not heard of it"
+    assert found.state.capacity == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_twice_ends_at_once_wherever_that_is(follow: Any) -> None:
+    def listener(state: RunState, events: Sequence[ev.Event]) -> None:
+        press()
+        press()
+        raise AssertionError("the second one interrupts")
+
+    with pytest.raises(KeyboardInterrupt, match="run 'run' was cut short; resume=True goes on"):
+        follow([News(1)], listener)
+
+
+def test_the_keyboard_is_left_alone_where_it_is_not_ours() -> None:
+    mine = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Keyboard() as keyboard:
+        press()
+    assert not keyboard.pressed
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def elsewhere() -> None:
+        with Keyboard():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    handlers: list[Any] = []
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.default_int_handler]
+    signal.signal(signal.SIGINT, mine)
+
+
+def test_ray_client_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(
+        SpecError, match=r"RAY_ADDRESS is 'ray://head:10001'.*run this script on the head node"
+    ):
+        driver.init_ray()

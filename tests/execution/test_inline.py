@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections import Counter
@@ -13,7 +17,14 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.errors import RunExistsError, RunFailedError, RunNotFoundError, SpecError, TrialFailedError
+from raytune_gp.errors import (
+    JournalLostError,
+    RunExistsError,
+    RunFailedError,
+    RunNotFoundError,
+    SpecError,
+    TrialFailedError,
+)
 from raytune_gp.storage.journal import SQLJournal
 from trainables.cifar10 import data
 from trainables.cifar10 import train as train_cifar
@@ -243,6 +254,72 @@ def test_guesses_come_first(run: Any) -> None:
     assert methods == ["guess", "guess", "initial", "initial"]
 
 
+WITHOUT_RAY = """
+import sys
+from raytune_gp import tune
+
+settings = {"metric": "score", "mode": "max", "search_alg": "random", "executor": "inline", "verbose": 0}
+space = {"x": tune.uniform(0, 1)}
+journal = f"sqlite:///{sys.argv[1]}/j.db"
+tune.run(lambda c: {"score": c["x"]}, config=space, storage_path=sys.argv[1], journal=journal, **settings)
+print("ray" in sys.modules, "torch" in sys.modules)
+"""
+
+
+def test_neither_ray_nor_torch_is_loaded_where_nothing_needs_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_RAY, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.returncode) == ("False False\n", 0), done.stderr
+
+
+# --- what cannot break a run ---
+
+
+def test_a_locked_journal_is_told_of_and_waited_for(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("raytune_gp.storage.database._BUSY_S", 0.05)
+    others = []
+
+    def train(config: dict[str, Any]) -> None:
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        others.append(other)
+        threading.Timer(0.5, other.rollback).start()
+        tune.report({"score": config["x"]})
+
+    [result] = run(train)
+    err = capsys.readouterr().err
+    assert result.status.value == "COMPLETED"
+    assert err.count("run 'run' is paused") == err.count("run 'run' goes on") == 1
+    others[0].close()
+
+
+def test_a_journal_deleted_under_a_trial_ends_the_run(run: Any, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        (tmp_path / "journal.db").unlink()
+        for step in range(3):
+            with contextlib.suppress(Exception):
+                tune.report({"score": float(step)})
+
+    with pytest.raises(JournalLostError, match="was deleted or moved away while a run used it"):
+        run(train)
+
+
+def test_a_table_that_cannot_be_drawn_breaks_no_run(
+    run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("raytune_gp.progress.Progress.update", lambda *_: 1 / 0)
+    assert len(run(quick, num_samples=3)) == 3
+    assert capsys.readouterr().err.count("ZeroDivisionError") == 1
+
+
+def test_a_journal_on_a_network_file_system_is_warned_of(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytune_gp.storage.journal.network_file_system", lambda path: "nfs4")
+    with pytest.warns(UserWarning, match=r"journal\.db lies on a network file system \(nfs4\).*Give a local"):
+        run(quick)
+
+
 # --- resuming ---
 
 
@@ -260,13 +337,25 @@ def test_what_cannot_be_resumed(run: Any) -> None:
     run(quick, num_samples=3)
     with pytest.raises(RunExistsError, match="run"):
         run(quick)
-    with pytest.raises(RunNotFoundError, match="no run named 'other'"):
+    with pytest.raises(RunNotFoundError, match=r"no run named 'other'.*resume=.auto. begins a run"):
         run(quick, name="other", resume=True)
     with pytest.raises(SpecError, match="the search space differs"):
         run(quick, resume=True, config={"x": tune.uniform(0, 2)})
     with pytest.raises(SpecError, match=r"num_samples is 2, and run 'run' has 3 trials already"):
         run(quick, resume=True, num_samples=2)
     assert len(run(quick, name="fresh", resume="auto")) == 1
+
+
+def test_a_slip_in_the_metrics_name_ends_the_run_early_and_is_put_right_on_resumption(run: Any) -> None:
+    with pytest.raises(RunFailedError, match=r"no trial reported 'scores'.* did you mean 'score'\?"):
+        run(quick, metric="scores", num_samples=50)
+    results = run(quick, metric="score", num_samples=50, resume=True)
+    assert len(results) == 50
+    assert results.num_errors == 0
+    assert [r.metrics["score"] for r in results] == [r.config["x"] for r in results]
+    assert results.get_best_result().config["x"] == max(r.config["x"] for r in results)
+    with pytest.raises(SpecError, match="metrics is "):
+        run(quick, metric="scores", num_samples=60, resume=True)
 
 
 def test_a_storage_that_cannot_be_leaves_no_run_behind(

@@ -1,4 +1,4 @@
-"""Several nodes on one machine: trials go where their resources are, and a node that joins is used."""
+"""Several nodes on one machine: trials go where their resources are, and nodes that join are used."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from raytune_gp.execution.ray_executor import PENDING
 
 pytestmark = pytest.mark.ray
 
@@ -50,30 +53,118 @@ heads = [n["NodeID"] for n in ray.nodes() if n["Resources"].get("GPU", 0) == 0]
 print(json.dumps({
     "nodes": [r.metrics["node"] for r in results], "gpus": [r.metrics["gpus"] for r in results],
     "head": heads, "first": first.node_id, "joined": joined.node_id,
-    "workers": [e for e in results.state.incarnations],
+    "workers": [e for e in results.state.crew.incarnations],
 }))
 ray.shutdown()
 cluster.shutdown()
 """
 
 
-def test_trials_go_to_the_nodes_with_gpus_and_a_node_that_joins_is_used(tmp_path: Path) -> None:
-    # Cluster writes down its address where later ray.init() calls would find it: give it a place of its own.
+GROWING = """
+import json, sys, threading, time
+import ray
+from ray.cluster_utils import Cluster
+from ray.experimental.internal_kv import _internal_kv_put
+from raytune_gp import tune
+from raytune_gp.errors import SpecError
+from raytune_gp.execution import growth
+
+how, storage, most = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+ray.init(address=cluster.address, log_to_driver=False)
+said = {}
+
+def train(config):
+    tune.report({"score": config["x"], "node": ray.get_runtime_context().get_node_id()})
+    time.sleep(0.3)
+
+def tuning():
+    try:
+        results = tune.run(
+            train, config={"x": tune.uniform(0, 1)}, metric="score", mode="max", num_samples=8,
+            search_alg="random", resources_per_trial={"cpu": 1, "gpu": 1}, name="grows", verbose=0,
+            storage_path=storage, journal=f"sqlite:///{storage}/journal.db",
+        )
+        said["nodes"] = sorted({r.metrics["node"] for r in results})
+        said["trials"] = len(results)
+    except SpecError as error:
+        said["error"] = str(error)
+
+def demand():
+    from ray._private.worker import global_worker
+    from ray.autoscaler.v2.sdk import get_cluster_resource_state
+    asked = get_cluster_resource_state(global_worker.gcs_client).pending_resource_requests
+    return sum(r.count for r in asked if dict(r.request.resources_bundle).get("GPU") == 1)
+
+if how == "autoscaler":  # it leaves its configuration, and then acts on what is asked for
+    _internal_kv_put("__autoscaler_cluster_config", b"nodes", namespace="__autoscaler")
+if how in ("fixed", "autoscaler"):
+    time.sleep(2.5)
+    growth.SETTLING_S = 2.0
+began = time.monotonic()
+run = threading.Thread(target=tuning)
+run.start()
+joined = []
+if how == "joins":
+    time.sleep(3)
+    joined.append(cluster.add_node(num_cpus=2, num_gpus=2).node_id)
+if how == "autoscaler":
+    said["asked"] = 0
+    while said["asked"] < int(most) and time.monotonic() - began < 30:
+        time.sleep(0.2)
+        said["asked"] = demand()
+    joined.append(cluster.add_node(num_cpus=1, num_gpus=1).node_id)
+run.join()
+said["seconds"] = time.monotonic() - began
+said["joined"] = sorted(joined)
+if how == "autoscaler":
+    time.sleep(2)
+    said["asked_at_last"] = demand()
+print(json.dumps(said))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def said(script: str, *arguments: str) -> dict[str, Any]:
+    """What a script with a cluster of its own prints at last.
+
+    Cluster writes down its address where later ray.init() calls would find it: it gets a place of its own.
+    """
     with tempfile.TemporaryDirectory(prefix="rt") as ray_directory:
         (Path(ray_directory) / "ray").mkdir()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": ray_directory}
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(tmp_path)],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        command = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def test_trials_go_to_the_nodes_with_gpus_and_a_node_that_joins_is_used(tmp_path: Path) -> None:
+    found = said(SCRIPT, str(tmp_path))
     assert len(found["nodes"]) == 30
     assert not set(found["nodes"]) & set(found["head"]), "the head has no GPU"
     assert set(found["nodes"]) == {found["first"], found["joined"]}
     assert set(found["gpus"]) <= {"0", "1"}
     assert len(found["workers"]) == 6, "two trials on each of three GPUs"
+
+
+def test_a_run_waits_for_a_node_that_is_still_joining(tmp_path: Path) -> None:
+    found = said(GROWING, "joins", str(tmp_path), str(PENDING))
+    assert found["trials"] == 8
+    assert found["nodes"] == found["joined"]
+
+
+def test_a_fixed_cluster_refuses_at_once_what_no_node_can_hold(tmp_path: Path) -> None:
+    found = said(GROWING, "fixed", str(tmp_path), str(PENDING))
+    assert "asks for CPU 1, GPU 1, and no node can hold it (node 0: CPU 1, GPU 0)" in found["error"]
+    assert found["seconds"] < 2
+
+
+def test_a_run_asks_an_autoscaler_for_nodes_until_it_ends(tmp_path: Path) -> None:
+    """The test plays the autoscaler: it looks at what is asked for, and adds a node."""
+    found = said(GROWING, "autoscaler", str(tmp_path), str(PENDING))
+    assert (found["asked"], found["asked_at_last"]) == (PENDING, 0)
+    assert found["trials"] == 8
+    assert found["nodes"] == found["joined"]

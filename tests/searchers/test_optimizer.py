@@ -223,6 +223,8 @@ def test_what_cannot_be_told(config: Any, value: Any, message: str) -> None:
     [
         ({"mode": "up"}, "mode is 'up'"),
         ({"search_alg": "cma"}, "search_alg is 'cma'; it must be one of gp, random, sobol, grid"),
+        ({"search_alg": {"points": 3}}, "search_alg is {'points': 3}, which lacks a name"),
+        ({"search_alg": 3}, "search_alg is 3; it must be a name such as 'gp', or an object"),
         ({"seed": -1}, "seed is -1; it must be a whole number of at least 0"),
         ({"seed": 0.5}, "seed is 0.5"),
         ({"points_to_evaluate": [{"x": 9}]}, "'x': 9 is not in"),
@@ -232,6 +234,12 @@ def test_what_cannot_be_told(config: Any, value: Any, message: str) -> None:
 def test_what_cannot_be_made(options: dict[str, Any], message: str) -> None:
     with pytest.raises((SpecError, SpaceError), match=message):
         Optimizer(SPACE, **options)
+
+
+def test_a_searcher_takes_options_and_may_be_left_out() -> None:
+    grid = Optimizer({"x": uniform(0, 1)}, search_alg={"name": "grid", "points": 3})
+    assert [s.config["x"] for s in grid.ask(9)] == [0.0, 0.5, 1.0]
+    assert Optimizer(SPACE, search_alg=None).ask(2)
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])

@@ -338,6 +338,9 @@ WRONG = {
         lambda: space.choice(3),
         lambda: space.grid_search({"a": 1}),
     ],
+    "choice lists the domain uniform\\(0, 1\\), which nothing would draw": [
+        lambda: space.choice([1, space.uniform(0, 1)])
+    ],
     "order changes": [lambda: space.choice({"a", "b"})],
     "sample_from needs a function": [lambda: space.sample_from(3)],
     "must take the config or nothing": [lambda: space.sample_from(lambda a, b: 1)],

@@ -93,6 +93,12 @@ def test_ray_grids_and_unknown_samplers() -> None:
         from_ray(strange)
 
 
+def test_a_function_of_rays_that_was_not_called_is_refused() -> None:
+    for function in (ray_tune.loguniform, ray_tune.choice, ray_tune.grid_search):
+        with pytest.raises(SpaceError, match=rf"'x' is the function {function.__name__} itself"):
+            SearchSpace({"x": function})
+
+
 def test_spaces_load_neither_ray_nor_torch() -> None:
     script = (
         "import sys; from raytune_gp.space import *; SearchSpace({'x': uniform(0, 1)});"

@@ -204,6 +204,14 @@ WRONG_SPACES = {
     },
     "two parameters have the flat name 'a/b'": {"a": {"b": 1}, "a/b": 2},
     "two parameters have the flat name '1'": {1: 1, "1": 2},
+    "'m/x' is the function loguniform itself, not a domain: .*tune.loguniform\\(lower, upper\\)": {
+        "m": {"x": s.loguniform}
+    },
+    "'m' is the function choice itself, .*tune.choice\\(categories\\)": {
+        "o": "sgd",
+        "m": s.when("o", ["sgd"], s.choice),
+    },
+    "'x' is a list with a domain inside: use": {"x": [s.uniform]},
     "'x' is a list with a domain inside": {"x": [1, {"y": (s.uniform(0, 1),)}]},
 }
 

@@ -1,0 +1,120 @@
+"""The workers of a run: which slots they hold, what each was given, and how much of it was heard.
+
+The workers' part of `RunState`, which hands on the events about them. `due` is where commands that follow
+are put, a command for each key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from raytune_gp import events as ev
+from raytune_gp import messages as msg
+
+__all__ = ["Crew", "Due", "Worker", "WorkerStatus"]
+
+Due = dict[Hashable, msg.Command]
+"""What the world has to be told: a later command under the same key takes the place of an earlier one."""
+
+
+class WorkerStatus(StrEnum):
+    """REQUESTED ─► UP ─► RELEASED, and gone from the state once it is gone from the cluster."""
+
+    REQUESTED = "REQUESTED"
+    UP = "UP"
+    RELEASED = "RELEASED"
+
+
+@dataclass(slots=True)
+class Worker:
+    """An actor that holds a slot, the attempt it has been given, and the last outbox item heard of it."""
+
+    id: str
+    slot: int
+    status: WorkerStatus = WorkerStatus.REQUESTED
+    trial: str | None = None
+    attempt: int = 0
+    seq: int = 0
+    node: str = ""
+    pid: int = 0
+
+
+@dataclass
+class Crew:
+    """All workers that live, by id, and who of them is idle, in the order in which they came to be.
+
+    `slots` holds the worker of each slot, without those that are released; `incarnations` how many each
+    slot has had. `losses_in_a_row` counts workers lost before they said a word, since a trial last started.
+    """
+
+    workers: dict[str, Worker] = field(default_factory=dict)
+    idle: dict[str, None] = field(default_factory=dict)
+    slots: dict[int, str] = field(default_factory=dict)
+    incarnations: dict[int, int] = field(default_factory=dict)
+    losses_in_a_row: int = 0
+
+    def reconnect(self, due: Due) -> None:
+        """Call for a connection to every worker, behind what is journalled."""
+        for worker in self.workers.values():
+            create = worker.status is WorkerStatus.REQUESTED
+            due["connect", worker.id] = msg.Connect(worker.id, worker.slot, create, worker.seq)
+
+    def requested(self, event: ev.WorkerRequested, due: Due) -> None:
+        """A worker is to be made."""
+        worker = Worker(event.worker, event.slot)
+        self.workers[worker.id] = worker
+        self.slots[event.slot] = worker.id
+        self.incarnations[event.slot] = event.incarnation
+        due["connect", worker.id] = msg.Connect(worker.id, worker.slot, True, 0)
+
+    def up(self, event: ev.WorkerUp, due: Due) -> None:
+        """A worker answers, and has nothing to do yet."""
+        worker = self.workers[event.worker]
+        worker.status, worker.node, worker.pid = WorkerStatus.UP, event.node, event.pid
+        self.idle[worker.id] = None
+        due.pop(("connect", worker.id), None)
+
+    def released(self, event: ev.WorkerReleased, due: Due) -> None:
+        """A worker is told to go; its slot is free for another."""
+        worker = self.workers[event.worker]
+        worker.status = WorkerStatus.RELEASED
+        self._leave(worker)
+        due.pop(("connect", worker.id), None)
+        due["release", worker.id] = msg.Release(worker.id)
+
+    def lost(self, event: ev.WorkerLost, due: Due) -> Worker:
+        """A worker is gone, and nothing is left to tell it. Returns it as it was."""
+        worker = self.workers.pop(event.worker)
+        self._leave(worker)
+        for kind in ("connect", "release", "start", "interrupt", "acknowledge"):
+            due.pop((kind, worker.id), None)
+        if worker.status is not WorkerStatus.RELEASED and worker.seq == 0:
+            self.losses_in_a_row += 1
+        return worker
+
+    def _leave(self, worker: Worker) -> None:
+        self.idle.pop(worker.id, None)
+        if self.slots.get(worker.slot) == worker.id:
+            del self.slots[worker.slot]
+
+    def heard(self, worker_id: str, seq: int, due: Due) -> None:
+        """The worker's outbox item `seq` is in the journal."""
+        self.workers[worker_id].seq = seq
+        due["acknowledge", worker_id] = msg.Acknowledge(worker_id, seq)
+
+    def assign(self, worker_id: str, trial_id: str, attempt: int) -> None:
+        """An idle worker is given an attempt."""
+        worker = self.workers[worker_id]
+        worker.trial, worker.attempt = trial_id, attempt
+        del self.idle[worker_id]
+
+    def free(self, worker_id: str, due: Due) -> None:
+        """The worker's attempt is over."""
+        worker = self.workers[worker_id]
+        worker.trial = None
+        if worker.status is WorkerStatus.UP:
+            self.idle[worker_id] = None
+        for kind in ("start", "interrupt"):
+            due.pop((kind, worker_id), None)

@@ -1,0 +1,63 @@
+"""What a run makes of a metric that no trial reports: a slip in a name must not cost the whole budget.
+
+A trial may report its metric at its last step alone, so that only trials that are through say anything;
+Ray Tune, which refuses the first report without the metric, has no room for such trainables.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from raytune_gp.naming import near
+from raytune_gp.state import RunState
+from raytune_gp.trial import Trial
+
+__all__ = ["never_reported", "reported_instead"]
+
+FEWEST, MOST = 3, 10
+"""Between these bounds, so many trials as run side by side must have been heard to the end. A config that
+is refused with no report is no rarity, three in a row without any trial that has the metric are; and past
+ten no more is learnt."""
+
+AUTOMATIC = frozenset({"training_iteration", "time_this_iter_s", "time_total_s"})
+"""What `tune.report` adds by itself, and nobody means by another name."""
+
+SHOWN = 20
+"""A message names no more metrics than this."""
+
+SIMILAR = 0.54
+"""How similar a name must be to be what was meant: "acc" for "accuracy" is .545."""
+
+
+def never_reported(state: RunState, workers: int) -> str | None:
+    """Why the run is to end, where the first trials are through and none ever reported the metric.
+
+    `workers` is how many trials run side by side. The first ones by number, for those that end at once
+    would else be heard before those that train.
+    """
+    enough = min(max(workers, FEWEST), MOST)
+    if len(state.silent) < enough:
+        return None
+    first = heapq.nsmallest(enough, state.silent)
+    if any(state.trials[trial_id].number <= first[-1] for trial_id in (*state.running, *state.queue)):
+        return None
+    missing = [m.name for m in state.spec.metrics if m.name in state.unreported]
+    heard = [trial for trial in state.trials.values() if trial.number in first]
+    return (
+        f"no trial reported {', '.join(map(repr, missing))}, the metric to optimise. Set it to a name that "
+        f"is reported, or have the trainable report {missing[0]!r}; then resume the run, or start it anew. "
+        f"The first {enough} trials reported {reported_instead(missing[0], heard)}"
+    )
+
+
+def reported_instead(metric: str, trials: Iterable[Trial]) -> str:
+    """What `trials` reported where `metric` was wanted, with the name that may have been meant."""
+    names: set[str] = set()
+    for trial in trials:
+        if metric in trial.history.last and metric not in trial.history.columns:
+            return f"{metric!r} as {trial.history.last[metric]!r}, which is no number"
+        names |= trial.history.columns.keys() | trial.history.last.keys()
+    shown = sorted(names - AUTOMATIC) or sorted(names)
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return (", ".join(shown[:SHOWN]) or "nothing") + more + near(metric, shown, cutoff=SIMILAR)

@@ -1,0 +1,272 @@
+"""Checkpoints on their way: how many, for how long, and what becomes of the copies of a killed process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.storage.artifacts import Storage
+from raytune_gp.trainable import session as sessions
+from raytune_gp.trainable import uploads
+from raytune_gp.trainable.session import Context, Session
+from raytune_gp.trainable.staging import StagingDirectory, remove_abandoned
+from raytune_gp.trainable.uploads import MAX_STAGED, Uploads
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary directory of the test's own, where copies are staged."""
+    path = tmp_path / "tmp"
+    path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
+
+
+class Gated(Storage):
+    """Each upload waits until the gate lets one more pass, or raises if there is no disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), "run")
+        self.gate = threading.Semaphore(0)
+        self.is_full = False
+
+    def upload(self, directory: str, relative: str) -> None:
+        assert self.gate.acquire(timeout=20)
+        if self.is_full:
+            raise OSError("the disk is full")
+        super().upload(directory, relative)
+
+
+class Bench:
+    """A session on a gated storage, and what it has said."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.storage = Gated(tmp_path / "results")
+        self.said: list[tuple[str, int]] = []
+        context = Context("run", "00000", "/nowhere", {})
+        self.session = Session(
+            lambda kind, body: self.said.append((kind, body["step"])), context, self.storage
+        )
+        self.checkpoint = tmp_path / "checkpoint"
+        self.checkpoint.mkdir()
+        (self.checkpoint / "state").write_text("weights")
+
+    def report(self) -> None:
+        self.session.report({"x": 1}, checkpoint=self.checkpoint)
+
+    def fill(self) -> None:
+        """Reports until there is no more room."""
+        for _ in range(MAX_STAGED):
+            self.report()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def started(action: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
+    """`action` in a thread, and what it raises."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, raised
+
+
+# --- how many ---
+
+
+def test_a_report_waits_while_two_checkpoints_are_on_their_way(bench: Bench, temporary: Path) -> None:
+    bench.fill()
+    third, raised = started(bench.report)
+    bench.session.report({"x": 2})
+    third.join(0.3)
+    assert third.is_alive()
+    assert bench.said == [("report", 1), ("report", 2), ("report", 3)], "others do not wait for it"
+    assert len(list(temporary.glob("*/*"))) == MAX_STAGED
+    bench.storage.gate.release()
+    third.join(10)
+    assert not third.is_alive()
+    assert raised == []
+    assert bench.said[3:] == [("checkpoint", 1), ("report", 4)]
+    bench.storage.gate.release(2)
+    bench.session.finish()
+    assert bench.said[5:] == [("checkpoint", 2), ("checkpoint", 4)]
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_report_that_waits_hears_that_an_upload_has_failed(bench: Bench, temporary: Path) -> None:
+    bench.fill()
+    third, raised = started(bench.report)
+    bench.storage.is_full = True
+    bench.storage.gate.release(MAX_STAGED)
+    third.join(10)
+    assert [str(e) for e in raised] == ["a checkpoint could not be stored: the disk is full"]
+    with pytest.raises(TrainableError, match="the disk is full"):
+        bench.session.finish()
+    assert [kind for kind, _ in bench.said] == ["report", "report"]
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_copied_takes_up_no_room(bench: Bench, tmp_path: Path) -> None:
+    for _ in range(MAX_STAGED + 1):
+        with pytest.raises(TrainableError, match="no directory"):
+            bench.session.report({}, checkpoint=tmp_path / "none")
+    (bench.checkpoint / "state").unlink()
+    (bench.checkpoint / "state").symlink_to("/proc/self/mem")
+    for _ in range(MAX_STAGED + 1):
+        with pytest.raises(TrainableError, match="cannot be copied"):
+            bench.report()
+    assert not bench.session.is_storing
+
+
+# --- for how long ---
+
+
+def test_a_storage_that_hangs_fails_the_attempt_and_is_not_believed_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "UPLOAD_S", 0.2)
+    bench.fill()
+    with pytest.raises(
+        TrainableError, match=r"could not be stored: the storage did not take it within 0\.2 s"
+    ):
+        bench.report()
+    with pytest.raises(TrainableError, match=r"within 0\.2 s"):
+        bench.session.finish()
+    assert bench.session.is_storing
+    bench.storage.gate.release(MAX_STAGED)
+    deadline = time.monotonic() + 10
+    while bench.session.is_storing and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [kind for kind, _ in bench.said] == ["report"] * MAX_STAGED
+
+
+def test_the_grace_period_counts_from_when_the_trainable_may_act(bench: Bench) -> None:
+    bench.report()
+    bench.session.interrupt("stop")
+    assert bench.session.grace_left_s(0.0) == pytest.approx(uploads.UPLOAD_S, abs=1), "the upload goes first"
+    time.sleep(0.3)
+    bench.storage.gate.release()
+    while bench.session.is_storing:
+        time.sleep(0.01)
+    assert 0.8 < bench.session.grace_left_s(1.0) <= 1.0
+    time.sleep(0.3)
+    bench.session.interrupt("stop")
+    assert bench.session.grace_left_s(1.0) < 0.75, "told again is not told anew"
+    assert bench.session.grace_left_s(0.1) < 0
+
+
+def test_the_grace_period_counts_at_once_where_nothing_is_uploaded(bench: Bench) -> None:
+    bench.session.interrupt("stop")
+    time.sleep(0.2)
+    assert bench.session.grace_left_s(1.0) < 0.85
+    with pytest.raises(TrialInterrupted):
+        bench.session.report({})
+
+
+def test_a_trainable_that_goes_on_storing_gains_no_time_without_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "UPLOAD_S", 0.1)
+    bench.session.interrupt("stop")
+    time.sleep(0.4)
+    with pytest.raises(TrialInterrupted):
+        bench.report()
+    assert bench.session.is_storing
+    assert bench.session.grace_left_s(0.2) < 0
+
+
+# --- the copies of a process that is killed ---
+
+HOLDER = """
+import sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from raytune_gp.trainable.staging import StagingDirectory
+directory = StagingDirectory()
+open(f"{directory.path}/copy", "w").close()
+print(directory.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def holder(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process with a staging directory, and that directory."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(temporary)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_the_copies_of_a_killed_process_are_removed_and_no_living_ones(temporary: Path) -> None:
+    (dead, abandoned), (living, kept) = holder(temporary), holder(temporary)
+    mine = StagingDirectory()
+    (temporary / "raytune_other").mkdir()
+    remove_abandoned()
+    assert abandoned.is_dir()
+    dead.send_signal(signal.SIGKILL)
+    dead.communicate()
+    remove_abandoned()
+    assert not abandoned.exists()
+    assert (kept / "copy").exists()
+    assert Path(mine.path).is_dir()
+    living.communicate()
+    remove_abandoned()
+    assert not kept.exists()
+    mine.close()
+    assert [p.name for p in temporary.iterdir()] == ["raytune_other"]
+
+
+@pytest.mark.parametrize(("module", "step"), [(os, "open"), (fcntl, "flock")])
+def test_a_directory_that_is_removed_before_it_is_locked_is_made_again(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, module: Any, step: str
+) -> None:
+    """Another process may look for abandoned ones just then."""
+    real = getattr(module, step)
+
+    def meddled(*arguments: Any) -> Any:
+        monkeypatch.setattr(module, step, real)
+        assert len(list(temporary.iterdir())) == 1
+        remove_abandoned()
+        assert list(temporary.iterdir()) == []
+        return real(*arguments)
+
+    monkeypatch.setattr(module, step, meddled)
+    directory = StagingDirectory()
+    assert [str(p) for p in temporary.iterdir()] == [directory.path]
+    directory.close()
+
+
+def test_a_link_to_another_directory_is_left_alone(temporary: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (temporary / "raytune_staging_link").symlink_to(tmp_path / "mine")
+    remove_abandoned()
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_uploads_without_a_checkpoint_leave_no_trace(temporary: Path) -> None:
+    Uploads(None, lambda step, path: None).finish()
+    assert list(temporary.iterdir()) == []
