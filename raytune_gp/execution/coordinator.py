@@ -29,8 +29,6 @@ from raytune_gp.storage.journal import SQLJournal
 
 __all__ = ["Coordinator", "News", "RunPlan"]
 
-FIRST_TERM = 1
-
 GATHER_S = 0.1
 """So long the events of a poll are gathered."""
 
@@ -152,7 +150,7 @@ class Coordinator:
         ended: dict[str, str] = {}
         try:
             self._executor.term = self._run.take_over()
-            if self._plan.started and self._executor.term == FIRST_TERM:
+            if self._plan.started and not self._run.experiment.state.crew.incarnations:
                 self._executor.offer(self._plan.started)
             self._run.open()
             self._run.run()

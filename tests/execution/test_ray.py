@@ -26,6 +26,8 @@ from raytune_gp.errors import (
     TrainableError,
     TrialFailedError,
 )
+from raytune_gp.execution import driver
+from raytune_gp.execution.coordinator import RunPlan
 from raytune_gp.execution.worker import NAMESPACE
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.trainables import counting, quick, raising
@@ -323,3 +325,22 @@ def test_callbacks_hear_of_everything_and_cannot_break_the_run(run_settings: dic
     with pytest.warns(RuntimeWarning, match="a callback that fails"):
         go(quick, run_settings, name="callbacks", callbacks=[Listener()])
     assert heard == ["start 00000", "result 00000 1", "complete 00000", "end 1"]
+
+
+def test_workers_made_ahead_serve_though_their_first_coordinator_died_before_it_wrote_anything(
+    run_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold all that is free: a successor that did not know of them would see room for one worker."""
+    start = driver.start_coordinator
+
+    def start_second(plan: RunPlan, ahead: float = 0) -> Any:
+        journal = SQLJournal(plan.journal)
+        journal.raise_term(plan.run)  # what the first one did, and no more
+        journal.close()
+        return start(plan, ahead)
+
+    monkeypatch.setattr(driver, "start_coordinator", start_second)
+    go(quick, run_settings, name="second", num_samples=8, resources_per_trial={"cpu": 1})
+    events = events_of(run_settings, "second")
+    assert next(e.term for e in events if isinstance(e, ev.TermStarted)) == 2
+    assert next(e.slots for e in events if isinstance(e, ev.CapacityKnown)) == 4
