@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
 
 from raytune_gp.acquisition.logei import LogEI
 from raytune_gp.acquisition.optimize import maximise
@@ -55,16 +54,14 @@ def think(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Step:
     hyperparameters = fit(FEATURES, x[:, None], targets, rng=rng)
     posterior = GPPosterior.of(FEATURES, hyperparameters, x[:, None], targets)
 
-    acquisition = LogEI(posterior, torch.tensor([targets.max()]))
+    acquisition = LogEI(posterior, np.array([targets.max()]))
     best = x[[targets.argmax()], None]
     chosen = maximise(acquisition, REGION, best=best, taken=lambda _: False, rng=rng)
 
-    with torch.no_grad():
-        grid = torch.from_numpy(GRID[:, None])
-        mean, variance = posterior.marginals(grid)
-        improvement = spread * acquisition(grid).exp().numpy()
-    mean = centre - spread * mean[:, 0].numpy()
-    return Step(x, y, mean, spread * variance.sqrt().numpy(), improvement, float(chosen.x[0]))
+    mean, variance = posterior.marginals(GRID[:, None])
+    improvement = spread * np.exp(acquisition(GRID[:, None]))
+    deviation = spread * np.sqrt(variance)
+    return Step(x, y, centre - spread * mean[:, 0], deviation, improvement, float(chosen.x[0]))
 
 
 def walk() -> list[Step]:

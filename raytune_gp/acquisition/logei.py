@@ -12,69 +12,60 @@ al. 2012, 3.2; Wilson et al. 2018).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from scipy.special import erfcx, logsumexp, ndtr
 
 __all__ = ["LogEI", "Posterior", "log_ei", "log_h", "with_pending"]
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
-_FAR = (
-    -50.0
-)  # below, 1 + zR has lost more digits than the first terms of its series, 1/z² - 3/z⁴ + .., leave out
+# Below, 1 + zR has lost more digits than the first terms of its series, 1/z² - 3/z⁴ + .., leave out.
+_FAR = -50.0
 
 
 class Posterior(Protocol):
     """A joint normal posterior over f, in s variants that share their covariance."""
 
-    def marginals(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Means (b x s) and positive variance (b) at points `x` (b x d), differentiable in `x`."""
+    def marginals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means (b x s) and positive variance (b) at points `x` (b x d)."""
 
-    def joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def pulling_marginals(
+        self, x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+        """`marginals`, and what turns gradients in them (b x s and b) into one in `x` (b x d)."""
+
+    def joint(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (q x s) and covariance (q x q) at points `x` (q x d)."""
 
-    def condition(self, x: Tensor, values: Tensor) -> Posterior:
+    def condition(self, x: np.ndarray, values: np.ndarray) -> Posterior:
         """The posterior given f = `values` (s x q) at points `x` (q x d) as well."""
 
 
-class _LogH(torch.autograd.Function):
-    """log h(z) and its slope Φ(z) / h(z), each without the cancellation of φ(z) + z Φ(z) at negative z."""
+def log_h(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log h(z) with h(z) = φ(z) + z Φ(z), and its slope Φ(z) / h(z), elementwise.
 
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        near = z.clamp_min(-1.0)
-        below = torch.special.ndtr(near)
-        sum_near = torch.exp(-0.5 * near.square() - _LOG_SQRT_2PI) + near * below
+    To 12 digits or more (the slope 10), for z down to -1e150.
+    """
+    near = np.maximum(z, -1.0)
+    below = ndtr(near)
+    sum_near = np.exp(-0.5 * near * near - _LOG_SQRT_2PI) + near * below
 
-        # h(z) = φ(z) (1 + z R) with the Mills ratio R = Φ(z) / φ(z) = √(π/2) erfcx(-z / √2)
-        tail = z.clamp_max(-1.0)
-        mills = math.sqrt(math.pi / 2.0) * torch.special.erfcx(-tail / math.sqrt(2.0))
-        inverse = tail.square().reciprocal()
-        series = inverse * (1.0 - 3.0 * inverse * (1.0 - 5.0 * inverse * (1.0 - 7.0 * inverse)))
-        shrink = torch.where(tail < _FAR, series, 1.0 + tail * mills)
-
-        ctx.save_for_backward(torch.where(z > -1.0, below / sum_near, mills / shrink))
-        in_tail = torch.log(shrink) - 0.5 * tail.square() - _LOG_SQRT_2PI
-        return torch.where(z > -1.0, torch.log(sum_near), in_tail)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient * ctx.saved_tensors[0]
+    # h(z) = φ(z) (1 + z R) with the Mills ratio R = Φ(z) / φ(z) = √(π/2) erfcx(-z / √2)
+    tail = np.minimum(z, -1.0)
+    mills = math.sqrt(math.pi / 2.0) * erfcx(-tail / math.sqrt(2.0))
+    inverse = 1.0 / (tail * tail)
+    series = inverse * (1.0 - 3.0 * inverse * (1.0 - 5.0 * inverse * (1.0 - 7.0 * inverse)))
+    shrink = np.where(tail < _FAR, series, 1.0 + tail * mills)
+    in_tail = np.log(shrink) - 0.5 * tail * tail - _LOG_SQRT_2PI
+    return np.where(z > -1.0, np.log(sum_near), in_tail), np.where(z > -1.0, below / sum_near, mills / shrink)
 
 
-def log_h(z: Tensor) -> Tensor:
-    """log(φ(z) + z Φ(z)) elementwise, to 12 digits or more, for z down to -1e150."""
-    return _LogH.apply(z)
-
-
-def log_ei(mean: Tensor, variance: Tensor, incumbent: Tensor) -> Tensor:
+def log_ei(mean: np.ndarray, variance: np.ndarray, incumbent: np.ndarray) -> np.ndarray:
     """log EI (b) for means (b x s) and variance (b) against incumbents (s), averaged over the s variants."""
-    deviation = variance.sqrt()[:, None]
-    values = log_h((mean - incumbent) / deviation) + deviation.log()
-    variants = values.shape[1]
-    return values[:, 0] if variants == 1 else values.logsumexp(1) - math.log(variants)
+    return _terms(mean, variance, incumbent)[0]
 
 
 @dataclass(frozen=True)
@@ -82,29 +73,55 @@ class LogEI:
     """The acquisition function: log EI over `posterior` (s variants) against `incumbent` (s)."""
 
     posterior: Posterior
-    incumbent: Tensor
+    incumbent: np.ndarray
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         """log EI (b) at points `x` (b x d)."""
-        mean, variance = self.posterior.marginals(x)
-        return log_ei(mean, variance, self.incumbent)
+        return log_ei(*self.posterior.marginals(x), self.incumbent)
+
+    def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log EI (b) at points `x` (b x d), and its gradient there (b x d)."""
+        mean, variance, pull_back = self.posterior.pulling_marginals(x)
+        value, by_mean, by_variance = _terms(mean, variance, self.incumbent)
+        return value, pull_back(by_mean, by_variance)
 
 
-def with_pending(posterior: Posterior, incumbent: float, pending: Tensor, normals: Tensor) -> LogEI:
+def with_pending(posterior: Posterior, incumbent: float, pending: np.ndarray, normals: np.ndarray) -> LogEI:
     """log EI over `posterior` (one variant) with the values at `pending` (q x d) integrated out.
 
     `normals` (s x q) are standard normal draws, quasi-random for choice: one joint sample of the pending
     values each.
     """
     if not len(pending):
-        return LogEI(posterior, torch.tensor([incumbent], dtype=torch.float64))
+        return LogEI(posterior, np.array([incumbent]))
     mean, covariance = posterior.joint(pending)
-    samples = mean.mT + normals @ _root(covariance).mT
-    incumbents = samples.amax(1).clamp_min(incumbent)
+    samples = mean.T + normals @ _root(covariance).T
+    incumbents = np.maximum(samples.max(1), incumbent)
     return LogEI(posterior.condition(pending, samples), incumbents)
 
 
-def _root(covariance: Tensor) -> Tensor:
+def _terms(
+    mean: np.ndarray, variance: np.ndarray, incumbent: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log EI (b), its gradient in the means (b x s) and in the variance (b).
+
+    With z = (μ - b) / σ:  ∂ log EI / ∂μ = slope / σ  and  ∂ log EI / ∂σ = (1 - z slope) / σ.
+    """
+    deviation = np.sqrt(variance)[:, None]
+    z = (mean - incumbent) / deviation
+    height, slope = log_h(z)
+    each = height + np.log(deviation)
+    if each.shape[1] == 1:
+        value, share = each[:, 0], 1.0
+    else:
+        total = logsumexp(each, axis=1)
+        value, share = total - math.log(each.shape[1]), np.exp(each - total[:, None])
+    by_mean = share * slope / deviation
+    by_variance = (share * (1.0 - z * slope)).sum(1) / (2.0 * variance)
+    return value, by_mean, by_variance
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
     """A with AA' = `covariance` (q x q), also where points coincide: by eigenvalues, those below 0 cut."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp_min(0.0).sqrt()
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))

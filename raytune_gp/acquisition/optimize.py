@@ -7,19 +7,26 @@ discrete ones, each column in turn. The best point that is not taken wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from raytune_gp.acquisition.ascent import ascend
 from raytune_gp.acquisition.region import Region, Taken, sobol
 
 __all__ = ["Candidate", "maximise"]
 
-Acquisition = Callable[[Tensor], Tensor]
+
+class Acquisition(Protocol):
+    """A function over the unit cube to maximise."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Values (b) at points `x` (b x d, NaN where inactive)."""
+
+    def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (b) and gradients (b x d) there; what is inactive or categorical may have any."""
+
 
 _SOBOL = 512
 _PERTURBED = 32  # perturbations of each of the best configs so far
@@ -41,7 +48,7 @@ class Candidate:
 def maximise(
     acquisition: Acquisition, region: Region, *, best: np.ndarray, taken: Taken, rng: np.random.Generator
 ) -> Candidate:
-    """The point of `region` with the highest `acquisition` (b x d → b) that is not `taken`.
+    """The point of `region` with the highest `acquisition` that is not `taken`.
 
     `best` (k x d) are places worth a look nearby. Where all is taken, the best of all, marked `exhausted`.
     """
@@ -67,8 +74,7 @@ def maximise(
 
 def _evaluate(acquisition: Acquisition, region: Region, x: np.ndarray) -> np.ndarray:
     """Values (b) at points `x` (b x d); what is not a number counts as the worst."""
-    with torch.no_grad():
-        values = acquisition(torch.from_numpy(region.masked(x))).numpy()
+    values = acquisition(region.masked(x))
     return np.where(np.isnan(values), -np.inf, values)
 
 
@@ -114,10 +120,8 @@ def _climb(
     movable &= ~inactive
 
     def value_and_gradient(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        leaf = torch.from_numpy(np.where(inactive, np.nan, points)).requires_grad_()
-        result = acquisition(leaf)
-        (gradient,) = torch.autograd.grad(result.sum(), leaf)
-        return result.detach().numpy(), np.where(movable, gradient.numpy(), 0.0)
+        values, gradients = acquisition.with_gradient(np.where(inactive, np.nan, points))
+        return values, np.where(movable, gradients, 0.0)
 
     climbed = region.settle(ascend(value_and_gradient, x, movable=movable)[0])
     return _better(x, values, climbed, _evaluate(acquisition, region, climbed))

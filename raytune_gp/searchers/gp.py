@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 
+from raytune_gp.acquisition.feasibility import Feasibility, FeasibleLogEI
 from raytune_gp.acquisition.logei import with_pending
 from raytune_gp.acquisition.optimize import maximise
 from raytune_gp.acquisition.region import Region, sobol
@@ -35,14 +37,19 @@ _T = TypeVar("_T")
 _STREAM = 2  # keeps these random numbers apart from others of the same seed
 _FEWEST_VALUES = 3  # finished values below which a surrogate says nothing
 _SAMPLES = 16  # joint draws of the pending values
+_BENT_FROM = 5  # observations a dimension from which on columns are bent
 _REFIT_FROM, _REFIT_GROWTH = 200, 1.05  # past so many observations, refit when they grew by a twentieth
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The fitted surrogate: posterior, output warp, incumbent (a target), best places (k x d) and memory."""
+    """The fitted surrogate: posterior, output warp, incumbent (a target), best places (k x d) and memory.
+
+    `feasibility` is there where something has failed.
+    """
 
     posterior: GPPosterior
+    feasibility: Feasibility | None
     warp: OutputWarp
     incumbent: float
     best: np.ndarray
@@ -98,7 +105,7 @@ class GPSearcher:
         self._places = self._encoding.encode(configs)
         self._points = self._masked(self._places, configs)
         self._pending = self._masked(self._encoding.encode(pending), pending)
-        self._taken = frozenset(self._space.key(c) for c in [*configs, *pending])
+        self._taken = frozenset(self._encoding.keys([*configs, *pending]))
 
     def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
         """`request.count` configs. None is finished or pending, unless everything in its grid cell is."""
@@ -149,13 +156,39 @@ class GPSearcher:
         if memory is not None and warm is not None and _still_good(memory, count):
             hyperparameters, remembered = warm, dict(memory)
         else:
-            hyperparameters = fit(features, self._points, targets, rng=rng, warm=warm, device=self._device)
+            bend = count >= _BENT_FROM * len(self._columns)
+            hyperparameters = fit(
+                features, self._points, targets, rng=rng, warm=warm, bend=bend, device=self._device
+            )
             remembered = {**hyperparameters.to_json(), "observations": count}
+        feasibility = self._feasibility(features, remembered, memory, rng)
         posterior = GPPosterior.of(features, hyperparameters, self._points, targets)
-        means = posterior.marginals(torch.from_numpy(self._points))[0][:, 0].numpy()
+        means = posterior.marginals(self._points)[0][:, 0]
         means = np.where(np.isfinite(self._values), means, -np.inf)
         order = np.argsort(-means, kind="stable")
-        return _Model(posterior, warp, float(means[order[0]]), self._places[order[:3]], remembered)
+        return _Model(
+            posterior, feasibility, warp, float(means[order[0]]), self._places[order[:3]], remembered
+        )
+
+    def _feasibility(
+        self,
+        features: FeatureMap,
+        remembered: dict[str, Any],
+        memory: Mapping[str, Any] | None,
+        rng: np.random.Generator,
+    ) -> Feasibility | None:
+        """What the failures say, or None where there are none; its hyperparameters go into `remembered`."""
+        labels = np.isfinite(self._values).astype(float)
+        if labels.all():
+            return None
+        centre, spread = float(labels.mean()), float(labels.std())
+        targets = (labels - centre) / spread
+        warm = Hyperparameters.from_json((memory or {}).get("feasibility"), len(self._columns))
+        if warm is None or remembered.get("observations") == len(labels):
+            warm = fit(features, self._points, targets, rng=rng, warm=warm, device=self._device)
+        remembered["feasibility"] = warm.to_json()
+        posterior = GPPosterior.of(features, warm, self._points, targets)
+        return Feasibility(posterior, (0.5 - centre) / spread, warm.noise)
 
     def _best(
         self,
@@ -169,24 +202,26 @@ class GPSearcher:
         normals = np.empty((_SAMPLES, 0))
         if len(pending):
             uniform = sobol(_SAMPLES, len(pending), int(rng.integers(2**31)))
-            normals = torch.special.ndtri(torch.from_numpy(uniform)).numpy()
-        acquisition = with_pending(
-            model.posterior, model.incumbent, torch.from_numpy(pending), torch.from_numpy(normals)
-        )
+            normals = ndtri(uniform)
+        improvement = with_pending(model.posterior, model.incumbent, pending, normals)
+        acquisition = FeasibleLogEI(improvement, model.feasibility) if model.feasibility else improvement
         region = self._region(fixed)
         candidate = maximise(
             acquisition, region, best=model.best, taken=lambda x: self._key(x, fixed) in taken, rng=rng
         )
-        point = torch.from_numpy(region.masked(candidate.x[None]))
-        mean, variance = (float(t) for t in model.posterior.marginals(point))
+        means, variances = model.posterior.marginals(region.masked(candidate.x[None]))
+        mean, variance = float(means[0, 0]), float(variances[0])
         median, half_width = model.warp.inverse(mean, variance**0.5)
         provenance = {
             "method": "gp",
             "predicted_mean": median,
             "predicted_deviation": half_width,
-            "log_ei": candidate.value,
+            "log_ei": float(improvement(region.masked(candidate.x[None]))[0]),
             "aim": "exploit" if mean > model.incumbent else "explore",
         }
+        if model.feasibility is not None:
+            feasible = model.feasibility(region.masked(candidate.x[None]))[0]
+            provenance["probability_feasible"] = float(np.exp(feasible))
         if candidate.exhausted:
             provenance["exhausted"] = True
         return self._encoding.decode(candidate.x[None], fixed)[0], provenance

@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 __all__ = ["Column", "FeatureMap", "snap"]
 
@@ -61,7 +59,7 @@ def snap(columns: Sequence[Column], x: np.ndarray) -> np.ndarray:
 
 
 class FeatureMap:
-    """Turns points (n x d, NaN where inactive) into features (n x D), differentiably.
+    """Turns points (n x d, NaN where inactive) into features (n x D).
 
     `groups` (D) names for each feature the column whose lengthscale it is divided by.
     """
@@ -72,29 +70,48 @@ class FeatureMap:
         self._plain = [j for j in numeric if not self.columns[j].conditional]
         self._arcs = [j for j in numeric if self.columns[j].conditional]
         self._categorical = [j for j, c in enumerate(self.columns) if c.categorical]
-        self._levels = {j: torch.tensor(self.columns[j].grid, dtype=torch.float64) for j in self._categorical}
+        self._levels = {j: np.array(self.columns[j].grid) for j in self._categorical}
         widths = [len(self._levels[j]) + self.columns[j].conditional for j in self._categorical]
         hot = [j for j, width in zip(self._categorical, widths, strict=True) for _ in range(width)]
         self.groups = np.array(self._plain + self._arcs + self._arcs + hot, dtype=np.int64)
+
+    @property
+    def plain(self) -> int:
+        """How many of the first features are the values of plain numeric columns."""
+        return len(self._plain)
 
     @property
     def dimension(self) -> int:
         """d, the number of columns."""
         return len(self.columns)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         """Features (n x D) of the points `x` (n x d)."""
         parts = [x[:, self._plain]]
         if self._arcs:
             arcs = x[:, self._arcs]
-            active = ~torch.isnan(arcs)
-            angle = torch.where(active, arcs, torch.zeros_like(arcs))
-            parts += [torch.cos(angle) * active, torch.sin(angle) * active]
+            active = ~np.isnan(arcs)
+            parts += [np.where(active, np.cos(arcs), 0.0), np.where(active, np.sin(arcs), 0.0)]
         parts += [self._one_hot(x[:, j], j) for j in self._categorical]
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _one_hot(self, values: Tensor, j: int) -> Tensor:
-        hot = (values[:, None] - self._levels[j]).abs() < _SAME_LEVEL
+    def pull_back(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """The gradient (n x d) in the points `x` of what has `gradient` (n x D) in their features.
+
+        It is 0 in categorical and in inactive columns, which cannot move by a little.
+        """
+        pulled = np.zeros(x.shape)
+        plain, arcs = len(self._plain), len(self._arcs)
+        pulled[:, self._plain] = gradient[:, :plain]
+        if arcs:
+            angle = x[:, self._arcs]
+            by_cos, by_sin = gradient[:, plain : plain + arcs], gradient[:, plain + arcs : plain + 2 * arcs]
+            slope = by_sin * np.cos(angle) - by_cos * np.sin(angle)
+            pulled[:, self._arcs] = np.where(np.isnan(angle), 0.0, slope)
+        return pulled
+
+    def _one_hot(self, values: np.ndarray, j: int) -> np.ndarray:
+        hot = np.abs(values[:, None] - self._levels[j]) < _SAME_LEVEL
         if self.columns[j].conditional:
-            hot = torch.cat([hot, torch.isnan(values)[:, None]], dim=1)
-        return hot.to(values.dtype) / 2**0.5
+            hot = np.concatenate([hot, np.isnan(values)[:, None]], axis=1)
+        return hot / 2**0.5

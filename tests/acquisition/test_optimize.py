@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +18,22 @@ from raytune_gp.surrogate.features import Column
 
 FREE3 = np.full(3, np.nan)
 LEVELS = tuple((np.arange(5) + 0.5) / 5)
+
+
+@dataclass(frozen=True)
+class Utility:
+    """A function of tensors as the maximiser takes it, with its gradient by autograd."""
+
+    function: Callable[[torch.Tensor], torch.Tensor]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.function(torch.from_numpy(x)).numpy()
+
+    def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        leaf = torch.from_numpy(x).requires_grad_()
+        values = self.function(leaf)
+        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+        return values.detach().numpy(), gradient.numpy()
 
 
 def never(_: np.ndarray) -> bool:
@@ -73,7 +91,11 @@ def test_a_smooth_peak_is_found_to_four_digits() -> None:
     peak = torch.tensor([0.123, 0.777, 1.0], dtype=torch.float64)
     region = Region((Column(),) * 3, FREE3)
     found = maximise(
-        lambda x: -(x - peak).square().sum(1), region, best=np.full((1, 3), 0.5), taken=never, rng=rng()
+        Utility(lambda x: -(x - peak).square().sum(1)),
+        region,
+        best=np.full((1, 3), 0.5),
+        taken=never,
+        rng=rng(),
     )
     np.testing.assert_allclose(found.x, peak, atol=1e-4)
     assert not found.exhausted
@@ -88,7 +110,7 @@ def mixed_utility(x: torch.Tensor) -> torch.Tensor:
 def test_discrete_columns_are_searched_and_every_answer_lies_on_its_levels() -> None:
     wide = tuple(np.linspace(0, 1, 101))
     region = Region((Column(), Column(wide), Column(LEVELS, categorical=True)), FREE3)
-    found = maximise(mixed_utility, region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
+    found = maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
     np.testing.assert_allclose(found.x, [0.31, 0.64, LEVELS[3]], atol=1e-3)
     assert found.x[1] in wide
 
@@ -97,7 +119,7 @@ def test_fixed_columns_stay_where_they_are() -> None:
     region = Region(
         (Column(), Column(), Column(LEVELS, categorical=True)), np.array([np.nan, 0.2, LEVELS[1]])
     )
-    found = maximise(mixed_utility, region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
+    found = maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
     assert found.x[1:].tolist() == [0.2, LEVELS[1]]
     assert found.x[0] == pytest.approx(0.31, abs=1e-3)
 
@@ -115,7 +137,7 @@ def test_a_child_counts_only_where_its_parent_has_it() -> None:
         return torch.where(torch.isnan(x[:, 1]), 1.0, child) - 0.1 * x[:, 0]
 
     region = Region((Column(LEVELS, categorical=True), Column(conditional=True)), np.full(2, np.nan), active)
-    found = maximise(utility, region, best=np.array([[LEVELS[0], 0.5]]), taken=never, rng=rng())
+    found = maximise(Utility(utility), region, best=np.array([[LEVELS[0], 0.5]]), taken=never, rng=rng())
     np.testing.assert_allclose(found.x, [LEVELS[1], 0.8], atol=1e-3)
 
 
@@ -124,13 +146,21 @@ def test_small_regions_are_searched_whole_until_nothing_is_left() -> None:
     used: list[tuple[float, ...]] = []
     for _ in range(10):
         found = maximise(
-            lambda x: x.sum(1), region, best=np.full((1, 2), 0.5), taken=lambda x: tuple(x) in used, rng=rng()
+            Utility(lambda x: x.sum(1)),
+            region,
+            best=np.full((1, 2), 0.5),
+            taken=lambda x: tuple(x) in used,
+            rng=rng(),
         )
         assert not found.exhausted
         used.append(tuple(found.x))
     assert used == sorted(itertools.product(LEVELS, LEVELS[:2]), key=lambda p: -sum(p))
     again = maximise(
-        lambda x: x.sum(1), region, best=np.full((1, 2), 0.5), taken=lambda x: tuple(x) in used, rng=rng()
+        Utility(lambda x: x.sum(1)),
+        region,
+        best=np.full((1, 2), 0.5),
+        taken=lambda x: tuple(x) in used,
+        rng=rng(),
     )
     assert again.exhausted
     assert tuple(again.x) == used[0]
@@ -149,7 +179,7 @@ def test_the_last_free_point_of_a_large_finite_region_is_found() -> None:
 def test_a_utility_that_is_not_a_number_anywhere_still_gives_a_point() -> None:
     region = Region((Column(),) * 3, FREE3)
     found = maximise(
-        lambda x: x.sum(1) * torch.nan, region, best=np.full((1, 3), 0.5), taken=never, rng=rng()
+        Utility(lambda x: x.sum(1) * torch.nan), region, best=np.full((1, 3), 0.5), taken=never, rng=rng()
     )
     assert ((found.x >= 0) & (found.x <= 1)).all()
 
@@ -157,7 +187,8 @@ def test_a_utility_that_is_not_a_number_anywhere_still_gives_a_point() -> None:
 def test_same_seed_same_bits() -> None:
     region = Region((Column(), Column(LEVELS), Column(LEVELS, categorical=True)), FREE3)
     first, second = (
-        maximise(mixed_utility, region, best=np.full((1, 3), 0.5), taken=never, rng=rng()) for _ in range(2)
+        maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
+        for _ in range(2)
     )
     np.testing.assert_array_equal(first.x, second.x)
 

@@ -36,7 +36,7 @@ def draw(features: FeatureMap, x: np.ndarray, truth: Hyperparameters, seed: int 
 
 
 def brute_force_covariance(features: FeatureMap, x: np.ndarray, h: Hyperparameters) -> np.ndarray:
-    z = features(torch.from_numpy(x)).numpy()
+    z = features(x)
     k = np.empty((len(x), len(x)))
     for i in range(len(x)):
         for j in range(len(x)):
@@ -52,7 +52,7 @@ HYPER = Hyperparameters((0.4, 0.9, 1.7, 0.6), scale=1.4, noise=0.02, mean=0.3)
 def test_log_density_is_that_of_the_normal_distribution_and_the_priors() -> None:
     x = mixed_points(12)
     y = np.random.default_rng(1).standard_normal(12)
-    value, _ = log_density(HYPER.theta, MIXED(torch.from_numpy(x)).numpy(), y, MIXED.groups)
+    value, _ = log_density(HYPER.theta, MIXED(x), y, MIXED.groups)
     covariance = brute_force_covariance(MIXED, x, HYPER)
     expected = stats.multivariate_normal(np.full(12, HYPER.mean), covariance).logpdf(y)
     means, deviations = prior_of_logs(4)
@@ -60,19 +60,22 @@ def test_log_density_is_that_of_the_normal_distribution_and_the_priors() -> None
     assert value == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("bend", [False, True])
 @pytest.mark.parametrize(("features", "n"), [(MIXED, 40), (PLAIN, 25)])
-def test_closed_form_equals_gpytorch(features: FeatureMap, n: int) -> None:
+def test_closed_form_equals_gpytorch(features: FeatureMap, n: int, bend: bool) -> None:
     x = (
         mixed_points(n)[:, : features.dimension]
         if features is MIXED
         else np.random.default_rng(3).random((n, 3))
     )
     y = np.random.default_rng(1).standard_normal(n)
-    mapped = features(torch.from_numpy(x))
-    model = MaternGP(mapped, torch.from_numpy(y), features.groups, features.dimension)
+    mapped = torch.from_numpy(features(x))
+    warped = features.plain if bend else 0
+    model = MaternGP(mapped, torch.from_numpy(y), features.groups, features.dimension, warped)
     rng = np.random.default_rng(4)
     for _ in range(3):
-        theta = np.append(rng.normal(-0.5, 0.7, features.dimension + 2), rng.normal())
+        logs = rng.normal(-0.5, 0.7, features.dimension + 2), rng.normal(0.0, 0.5, 2 * warped)
+        theta = np.concatenate([*logs, rng.normal(size=1)])
         value, gradient = log_density(theta, mapped.numpy(), y, features.groups)
         expected, expected_gradient = model.log_density(theta)
         assert value == pytest.approx(expected, rel=1e-10)
@@ -82,7 +85,7 @@ def test_closed_form_equals_gpytorch(features: FeatureMap, n: int) -> None:
 def test_gpytorch_stays_with_cholesky_beyond_its_own_limit() -> None:
     x = np.random.default_rng(0).random((850, 3))
     y = np.sin(5 * x[:, 0])
-    mapped = PLAIN(torch.from_numpy(x))
+    mapped = torch.from_numpy(PLAIN(x))
     theta = Hyperparameters((0.5, 0.5, 0.5), 1.0, 0.01, 0.0).theta
     expected, _ = log_density(theta, mapped.numpy(), y, PLAIN.groups)
     value, _ = MaternGP(mapped, torch.from_numpy(y), PLAIN.groups, 3).log_density(theta)
@@ -92,7 +95,7 @@ def test_gpytorch_stays_with_cholesky_beyond_its_own_limit() -> None:
 def test_the_gradient_is_that_of_differences() -> None:
     x = mixed_points(15)
     y = np.random.default_rng(1).standard_normal(15)
-    mapped = MIXED(torch.from_numpy(x)).numpy()
+    mapped = MIXED(x)
     _, gradient = log_density(HYPER.theta, mapped, y, MIXED.groups)
     for j in range(len(gradient)):
         step = np.zeros_like(gradient)
@@ -108,7 +111,7 @@ def test_the_fit_is_a_maximum_and_finds_what_matters() -> None:
     found = fit(PLAIN, x, y, rng=np.random.default_rng(0))
     assert found.lengthscales[0] < found.lengthscales[2] < found.lengthscales[1]
     assert 0.1 < found.lengthscales[0] < 0.4
-    _, gradient = log_density(found.theta, PLAIN(torch.from_numpy(x)).numpy(), y, PLAIN.groups)
+    _, gradient = log_density(found.theta, PLAIN(x), y, PLAIN.groups)
     assert np.abs(gradient).max() < 0.3
 
 
@@ -127,7 +130,7 @@ def test_a_warm_start_is_no_worse_than_where_it_began() -> None:
     y = draw(MIXED, x, HYPER)
     cold = fit(MIXED, x[:35], y[:35], rng=np.random.default_rng(0))
     warm = fit(MIXED, x, y, rng=np.random.default_rng(0), warm=cold)
-    mapped = MIXED(torch.from_numpy(x)).numpy()
+    mapped = MIXED(x)
     heights = [log_density(h.theta, mapped, y, MIXED.groups)[0] for h in (cold, warm)]
     assert heights[1] >= heights[0]
 
@@ -154,7 +157,7 @@ def test_duplicated_points_and_constant_targets_are_no_trouble() -> None:
 
 
 def test_targets_that_are_no_numbers_are_an_error() -> None:
-    with pytest.raises(LinAlgError, match="are all 5 targets finite"):
+    with pytest.raises(LinAlgError, match="is a target not finite"):
         fit(PLAIN, np.random.default_rng(0).random((5, 3)), np.full(5, np.nan), rng=np.random.default_rng(0))
 
 
@@ -170,3 +173,26 @@ def test_hyperparameters_survive_json_bit_for_bit() -> None:
 )
 def test_a_memory_that_does_not_fit_is_no_memory(data: dict) -> None:
     assert Hyperparameters.from_json(data, 2) is None
+
+
+def test_a_column_that_is_steep_at_one_end_is_bent_so_that_the_fit_is_better() -> None:
+    x = np.random.default_rng(0).random((60, 2))
+    y = np.sin(6 * np.log(x[:, 0] + 1e-3)) + 0.1 * x[:, 1]
+    y = (y - y.mean()) / y.std()
+    features = FeatureMap([Column(), Column()])
+    straight = fit(features, x, y, rng=np.random.default_rng(0))
+    bent = fit(features, x, y, rng=np.random.default_rng(0), bend=True)
+    assert not straight.warps
+    assert bent.warps[0][0] < 0.7, "the lower end is stretched"
+    heights = [log_density(h.theta, features(x), y, features.groups)[0] for h in (straight, bent)]
+    assert heights[1] > heights[0] + 3
+    again = Hyperparameters.from_json(bent.to_json(), 2)
+    assert again == bent
+    warm = fit(features, x, y, rng=np.random.default_rng(1), warm=again, bend=True)
+    assert log_density(warm.theta, features(x), y, features.groups)[0] > heights[1] - 0.1
+
+
+def test_a_fit_without_plain_columns_is_never_bent() -> None:
+    features = FeatureMap([Column((0.25, 0.75), categorical=True)])
+    x = np.array([[0.25], [0.75]] * 5)
+    assert fit(features, x, x[:, 0] - 0.5, rng=np.random.default_rng(0), bend=True).warps == ()
