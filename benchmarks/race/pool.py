@@ -33,7 +33,7 @@ def perform(key: Key, entrant: Entrant) -> dict[str, Any]:
     _warm_up(entrant.peer)
     problem = PROBLEMS[key.problem]
     seed = zlib.crc32(f"{key.problem} {key.seed}".encode()) >> 1  # problems of one space start apart
-    optimiser = entrant.make(SearchSpace(problem.task.space), seed)
+    optimiser = entrant.make(SearchSpace(problem.task.space), seed, key.trials)
     outcome = race(problem, optimiser, seed=key.seed, trials=key.trials, workers=key.workers)
     return {
         **asdict(key),
@@ -50,7 +50,7 @@ def perform(key: Key, entrant: Entrant) -> dict[str, Any]:
 def _warm_up(peer: str) -> None:
     """A short run in each process, so that no later one is charged for imports and first calls."""
     problem = PROBLEMS["branin"]
-    optimiser = Entrant(peer, peer, {}).make(SearchSpace(problem.task.space), 0)
+    optimiser = Entrant(peer, peer, {}).make(SearchSpace(problem.task.space), 0, 12)
     race(problem, optimiser, seed=0, trials=12, workers=1)
 
 

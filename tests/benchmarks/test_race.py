@@ -112,7 +112,7 @@ def test_options_reach_the_optimiser() -> None:
     assert entrant.options == {"initial": 7, "device": "cpu"}
     assert Entrant.parse("gp:initial=7").label == "gp:initial=7"
     with pytest.raises(SpecError, match="initial"):
-        Entrant.parse("gp:initial=-1").make(SearchSpace({"x": uniform(0, 1)}), 0)
+        Entrant.parse("gp:initial=-1").make(SearchSpace({"x": uniform(0, 1)}), 0, 5)
     with pytest.raises(SpecError, match="no option"):
         Entrant.parse("gp:initial")
     with pytest.raises(SpecError, match="no optimiser"):

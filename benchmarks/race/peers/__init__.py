@@ -36,10 +36,15 @@ PEERS = {
     "optuna-gp": ("optuna:gp", "optuna"),
     "optuna-tpe": ("optuna:tpe", "optuna"),
     "optuna-tpe-univariate": ("optuna:tpe_univariate", "optuna"),
+    "smac": ("smac:smac", "smac"),
+    "ax": ("ax:ax", "ax-platform"),
+    "hyperopt": ("ray_tune:hyperopt", "hyperopt"),
+    "bayesopt": ("ray_tune:bayesopt", "bayesian-optimization"),
+    "vizier": ("vizier:vizier", "google-vizier"),
 }
 """Of each optimiser, its adapter (module of this package, and function in it) and the package it measures.
 
-The function takes a space, a seed and the options, and returns an `Optimiser`.
+The function takes a space, a seed, the number of trials to come and the options, and returns an `Optimiser`.
 """
 
 
@@ -72,7 +77,7 @@ class Entrant:
             _ = entrant.version
         except PackageNotFoundError as error:
             raise SpecError(
-                f"{peer} needs {error.name}, which is not installed: pip install -r benchmarks/race/peers.txt"
+                f"{peer} needs {error.name}, which is not installed: benchmarks/race/peers.txt says how"
             ) from None
         return entrant
 
@@ -82,11 +87,11 @@ class Entrant:
         package = PEERS[self.peer][1]
         return f"{package} {version(package)}"
 
-    def make(self, space: SearchSpace, seed: int) -> Optimiser:
-        """A fresh optimiser for one run."""
+    def make(self, space: SearchSpace, seed: int, trials: int) -> Optimiser:
+        """A fresh optimiser for one run of `trials` trials; some plan by their number."""
         module, _, function = PEERS[self.peer][0].partition(":")
         adapter: Callable[..., Optimiser] = getattr(import_module(f"{__name__}.{module}"), function)
-        return adapter(space, seed, **self.options)
+        return adapter(space, seed, trials, **self.options)
 
 
 def _value(text: str) -> Any:

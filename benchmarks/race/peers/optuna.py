@@ -48,16 +48,16 @@ def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     raise SpecError(f"{name!r}: the Optuna adapter has no {domain}; give it one, or use another domain")
 
 
-def gp(space: SearchSpace, seed: int, **options: Any) -> _Study:
+def gp(space: SearchSpace, seed: int, trials: int, **options: Any) -> _Study:
     """GPSampler as it comes."""
     return _Study(space, optuna.samplers.GPSampler(seed=seed, **options))
 
 
-def tpe(space: SearchSpace, seed: int, **options: Any) -> _Study:
+def tpe(space: SearchSpace, seed: int, trials: int, **options: Any) -> _Study:
     """TPESampler as it comes: multivariate since Optuna 5."""
     return _Study(space, optuna.samplers.TPESampler(seed=seed, **options))
 
 
-def tpe_univariate(space: SearchSpace, seed: int, **options: Any) -> _Study:
+def tpe_univariate(space: SearchSpace, seed: int, trials: int, **options: Any) -> _Study:
     """TPESampler with a density for each parameter, the default until Optuna 4 and still in wide use."""
-    return tpe(space, seed, multivariate=False, **options)
+    return tpe(space, seed, trials, multivariate=False, **options)

@@ -39,16 +39,16 @@ def _named(name: str, space: SearchSpace, seed: int, options: Mapping[str, Any])
     return _Asked(make_searcher(name, space, Metric("value", "min"), seed=seed, options=options))
 
 
-def gp(space: SearchSpace, seed: int, **options: Any) -> _Asked:
+def gp(space: SearchSpace, seed: int, trials: int, **options: Any) -> _Asked:
     """The Gaussian process; options as `GPSearcher` takes them."""
     return _named("gp", space, seed, options)
 
 
-def random(space: SearchSpace, seed: int) -> _Asked:
+def random(space: SearchSpace, seed: int, trials: int) -> _Asked:
     """Independent draws."""
     return _named("random", space, seed, {})
 
 
-def sobol(space: SearchSpace, seed: int) -> _Asked:
+def sobol(space: SearchSpace, seed: int, trials: int) -> _Asked:
     """A scrambled Sobol sequence."""
     return _named("sobol", space, seed, {})

@@ -1,0 +1,22 @@
+"""What adapters share: configs in the words of another package, brought back to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from raytune_gp.space import Config, SearchSpace
+
+__all__ = ["plain_config"]
+
+
+def plain_config(space: SearchSpace, values: Mapping[str, Any]) -> Config:
+    """The nested config of flat `values`: numpy scalars as Python's, without parameters that do not exist."""
+    flat: Config = {}
+    for name in space.order:
+        if name in values and space.is_active(name, flat):
+            value = values[name]
+            flat[name] = value.item() if isinstance(value, np.generic) else value
+    return space.nested(flat)
