@@ -21,6 +21,7 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(THREADS) $(BIN)/python -m benchmarks.synthetic --seeds 10 --out $(RESULTS)/synthetic.json
+	$(THREADS) $(BIN)/python -m benchmarks.suggestions --out $(RESULTS)/suggestions.json
 	$(THREADS) $(BIN)/python -m benchmarks.overhead --rounds 5 --out $(RESULTS)/overhead.json
 	$(THREADS) $(BIN)/python -m benchmarks.throughput --out $(RESULTS)/throughput.json
 	$(THREADS) $(BIN)/python -m benchmarks.idle --out $(RESULTS)/idle.json

@@ -26,7 +26,7 @@ def ascend(
     *,
     movable: np.ndarray,
     iterations: int = 40,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-3,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Climb from each row of `x` (b x d) inside [0, 1]^d, moving only where `movable` (b x d bool).
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import erfcx, logsumexp, ndtr
+from scipy.special import erfcx, ndtr
 
 __all__ = ["LogEI", "Posterior", "log_ei", "log_h", "with_pending"]
 
@@ -114,8 +114,11 @@ def _terms(
     if each.shape[1] == 1:
         value, share = each[:, 0], 1.0
     else:
-        total = logsumexp(each, axis=1)
-        value, share = total - math.log(each.shape[1]), np.exp(each - total[:, None])
+        top = each.max(1)
+        share = np.exp(each - top[:, None])
+        total = share.sum(1)
+        value = top + np.log(total / each.shape[1])
+        share /= total[:, None]
     by_mean = share * slope / deviation
     by_variance = (share * (1.0 - z * slope)).sum(1) / (2.0 * variance)
     return value, by_mean, by_variance

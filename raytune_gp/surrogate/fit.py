@@ -25,7 +25,7 @@ Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
 _MOST_POINTS = 500  # beyond, hyperparameters are fitted to a subset: a fit's time grows with n³
 _DRAWS = 4  # random starts that are looked at beside the warm one and the prior's median
 _POLISHED = 2  # starts, the best of those looked at, that the optimiser goes on from
-_WARM_ITERATIONS, _COLD_ITERATIONS, _BENDING_ITERATIONS = 15, 40, 25
+_WARM_ITERATIONS, _COLD_ITERATIONS = 15, 40
 
 
 def fit(
@@ -40,23 +40,24 @@ def fit(
 ) -> Hyperparameters:
     """The MAP hyperparameters for points `x` (n x d, NaN where inactive) and standardised targets `y` (n).
 
-    `warm` are those of an earlier fit; the search starts from them, and still looks elsewhere. To `bend`
-    plain columns, their warp is fitted from there, together with all the others. On a `device` other than
-    "cpu" GPyTorch evaluates. Raises LinAlgError where no start has a finite density.
+    `warm` are those of an earlier fit; the search starts from them, and still looks elsewhere. `bend` says
+    whether plain columns are warped. On a `device` other than "cpu" GPyTorch evaluates. Raises LinAlgError
+    where no start has a finite density.
     """
     if len(x) > _MOST_POINTS:
         chosen = _subset(y, rng)
         x, y = x[chosen], y[chosen]
-    d, mapped = features.dimension, features(x)
-    straight = _best(_density(features, mapped, y, 0, device), d, rng, warm)
-    if not (bend and features.plain):
-        return Hyperparameters.from_theta(straight, d)
-    shapes = np.zeros(2 * features.plain)
-    if warm is not None and len(warm.warps) == features.plain:
-        shapes = warm.theta[d + 2 : -1]
-    start = np.concatenate([straight[:-1], shapes, straight[-1:]])
-    bent = _climb(_density(features, mapped, y, features.plain, device), start, _bounds(d, features.plain))
-    return Hyperparameters.from_theta(bent[1], d)
+    warped = features.plain if bend else 0
+    density = _density(features, features(x), y, warped, device)
+    starts = _starts(features.dimension, warped, rng, warm)
+    heights = [_height(density, start) for start in starts]
+    order = np.argsort(-np.array(heights), kind="stable")[:_POLISHED]
+    iterations = _COLD_ITERATIONS if warm is None else _WARM_ITERATIONS
+    bounds = _bounds(features.dimension, warped)
+    ends = [_climb(density, starts[i], bounds, iterations) for i in order if np.isfinite(heights[i])]
+    if not ends:
+        raise LinAlgError(f"none of {len(starts)} starts has a finite density: is a target not finite?")
+    return Hyperparameters.from_theta(max(ends, key=lambda end: end[0])[1], features.dimension)
 
 
 def _density(features: FeatureMap, mapped: np.ndarray, y: np.ndarray, warped: int, device: str) -> Density:
@@ -64,18 +65,6 @@ def _density(features: FeatureMap, mapped: np.ndarray, y: np.ndarray, warped: in
         return lambda theta: log_density(theta, mapped, y, features.groups)
     points, targets = torch.from_numpy(mapped).to(device), torch.from_numpy(y).to(device)
     return MaternGP(points, targets, features.groups, features.dimension, warped).log_density
-
-
-def _best(density: Density, d: int, rng: np.random.Generator, warm: Hyperparameters | None) -> np.ndarray:
-    """The theta (d + 3) of the highest of the maxima found, without a warp."""
-    starts = _starts(d, rng, warm)
-    heights = [_height(density, start) for start in starts]
-    order = np.argsort(-np.array(heights), kind="stable")[:_POLISHED]
-    iterations = _COLD_ITERATIONS if warm is None else _WARM_ITERATIONS
-    ends = [_climb(density, starts[i], _bounds(d), iterations) for i in order if np.isfinite(heights[i])]
-    if not ends:
-        raise LinAlgError(f"none of {len(starts)} starts has a finite density: is a target not finite?")
-    return max(ends, key=lambda end: end[0])[1]
 
 
 def log_density(
@@ -134,15 +123,15 @@ def _inverse(factor: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def _starts(d: int, rng: np.random.Generator, warm: Hyperparameters | None) -> list[np.ndarray]:
-    """The warm start, the prior's median and draws from the prior, within bounds."""
-    means, deviations = prior_of_logs(d)
-    low, high = _bounds(d)
-    drawn = means + deviations * rng.standard_normal((_DRAWS, d + 2))
-    logs = [means, *drawn]
-    starts = [np.append(log, 0.0) for log in logs]
+def _starts(d: int, warped: int, rng: np.random.Generator, warm: Hyperparameters | None) -> list[np.ndarray]:
+    """The warm start, the prior's median and draws from the prior, within bounds; d + 3 + 2w each."""
+    means, deviations = prior_of_logs(d, warped)
+    low, high = _bounds(d, warped)
+    drawn = means + deviations * rng.standard_normal((_DRAWS, len(means)))
+    starts = [np.append(logs, 0.0) for logs in (means, *drawn)]
     if warm is not None:
-        starts.insert(0, replace(warm, warps=()).theta)
+        shapes = warm.warps if len(warm.warps) == warped else ((1.0, 1.0),) * warped
+        starts.insert(0, replace(warm, warps=shapes).theta)
     return [np.clip(start, low, high) for start in starts]
 
 
@@ -166,7 +155,7 @@ def _climb(
     density: Density,
     start: np.ndarray,
     bounds: tuple[np.ndarray, np.ndarray],
-    iterations: int = _BENDING_ITERATIONS,
+    iterations: int,
 ) -> tuple[float, np.ndarray]:
     """The density and place of a local maximum, or of the best point within `iterations` of L-BFGS-B."""
 
