@@ -25,7 +25,7 @@ def ascend(
     x: np.ndarray,
     *,
     movable: np.ndarray,
-    iterations: int = 40,
+    iterations: int = 25,
     tolerance: float = 1e-3,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Climb from each row of `x` (b x d) inside [0, 1]^d, moving only where `movable` (b x d bool).

@@ -78,6 +78,16 @@ class GPPosterior:
         covariance = self.hyperparameters.scale * matern52(scaled, scaled) - half @ half.T
         return self.hyperparameters.mean + half @ self.whitened, covariance
 
+    def leave_one_out(self) -> np.ndarray:
+        """How many deviations each of the N known values lies off what all the others predict, N x s.
+
+        Of a calibrated model they are standard normal. In closed form, with the hyperparameters as they are
+        (Rasmussen & Williams 2006, 5.12).
+        """
+        weights = self.inverse.T @ self.whitened
+        precision = np.einsum("ij,ij->j", self.inverse, self.inverse)
+        return weights / np.sqrt(precision)[:, None]
+
     def condition(self, x: np.ndarray, values: np.ndarray) -> GPPosterior:
         """This posterior given f = `values` (s x q) at points `x` (q x d) too, up to the noise floor.
 

@@ -94,6 +94,8 @@ def test_a_suggestion_says_what_the_surrogate_thinks_of_it() -> None:
     assert -20 < provenance["predicted_mean"] < 5
     assert 0 < provenance["predicted_deviation"] < 10
     assert math.isfinite(provenance["log_ei"])
+    assert 0 <= provenance["coverage_50"] <= provenance["coverage_90"] <= 1
+    assert "probability_feasible" not in provenance, "nothing has failed"
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -212,6 +214,18 @@ def test_failed_trials_are_used_and_shunned() -> None:
     assert batch.suggestions[0].provenance["observations"] == 25
     assert all(s.provenance["method"] == "gp" for s in batch.suggestions)
     assert 0.3 < batch.suggestions[0].config["x"] < 0.7
+    assert all(0 < s.provenance["probability_feasible"] <= 1 for s in batch.suggestions)
+
+
+def test_a_smooth_function_is_predicted_within_the_intervals_that_the_model_says() -> None:
+    space = SearchSpace({"x": uniform(0, 1), "y": uniform(0, 1)})
+    rng = np.random.default_rng(0)
+    observations = observe(space, 60, lambda c: math.sin(5 * c["x"]) + c["y"] + 0.1 * rng.standard_normal())
+    provenance = (
+        searcher(space, observations).suggest(SuggestionRequest(0, 1, start=60)).suggestions[0].provenance
+    )
+    assert 0.35 <= provenance["coverage_50"] <= 0.7
+    assert 0.8 <= provenance["coverage_90"] <= 1
 
 
 def test_a_run_of_failures_alone_goes_on_quasi_random() -> None:
