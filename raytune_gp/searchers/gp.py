@@ -154,7 +154,7 @@ class GPSearcher:
         warp = OutputWarp.fit(self._values, maximise=self._mode == "max")
         targets = warp.forward(self._values)
         features = FeatureMap(self._columns)
-        warm = Hyperparameters.from_json(memory, len(self._columns))
+        warm = Hyperparameters.from_json(memory, features.dimension, features.plain)
         count = len(targets)
         if memory is not None and warm is not None and _still_good(memory, count):
             hyperparameters, remembered = warm, dict(memory)
@@ -187,7 +187,9 @@ class GPSearcher:
             return None
         centre, spread = float(labels.mean()), float(labels.std())
         targets = (labels - centre) / spread
-        warm = Hyperparameters.from_json((memory or {}).get("feasibility"), len(self._columns))
+        warm = Hyperparameters.from_json(
+            (memory or {}).get("feasibility"), features.dimension, features.plain
+        )
         if warm is None or remembered.get("observations") == len(labels):
             warm = fit(features, self._points, targets, rng=rng, warm=warm, device=self._device)
         remembered["feasibility"] = warm.to_json()

@@ -81,8 +81,11 @@ class Hyperparameters:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None, dimension: int) -> Hyperparameters | None:
-        """The hyperparameters in `data`, or None unless they are whole, usable and of `dimension` columns."""
+    def from_json(cls, data: Mapping[str, Any] | None, dimension: int, plain: int) -> Hyperparameters | None:
+        """The hyperparameters in `data`, or None unless they are whole, usable and fit `dimension` columns.
+
+        `plain` of these may be bent, all or none.
+        """
         if data is None:
             return None
         try:
@@ -90,8 +93,9 @@ class Hyperparameters:
             warps = tuple((float(a), float(b)) for a, b in data.get("warps", ()))
             found = cls(lengthscales, float(data["scale"]), float(data["noise"]), float(data["mean"]), warps)
             positive = [*lengthscales, found.scale, found.noise, *(v for warp in warps for v in warp)]
-            usable = len(lengthscales) == dimension and min(positive) > 0
-            return found if usable and np.isfinite(found.theta).all() else None
+            fitting = len(lengthscales) == dimension and len(warps) in (0, plain)
+            usable = fitting and min(positive) > 0 and bool(np.isfinite(found.theta).all())
+            return found if usable else None
         except (KeyError, TypeError, ValueError):
             return None
 

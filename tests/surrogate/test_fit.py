@@ -163,7 +163,7 @@ def test_targets_that_are_no_numbers_are_an_error() -> None:
 
 def test_hyperparameters_survive_json_bit_for_bit() -> None:
     odd = Hyperparameters((0.1 + 0.2, 1 / 3), 1.1, 1e-6, -0.7)
-    assert Hyperparameters.from_json(json.loads(json.dumps(odd.to_json())), 2) == odd
+    assert Hyperparameters.from_json(json.loads(json.dumps(odd.to_json())), 2, 2) == odd
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_hyperparameters_survive_json_bit_for_bit() -> None:
     + [{"lengthscales": [1.0, v], "scale": 1.0, "noise": 0.1, "mean": 0.0} for v in (0.0, -1.0, np.nan, "x")],
 )
 def test_a_memory_that_does_not_fit_is_no_memory(data: dict) -> None:
-    assert Hyperparameters.from_json(data, 2) is None
+    assert Hyperparameters.from_json(data, 2, 2) is None
 
 
 def test_a_column_that_is_steep_at_one_end_is_bent_so_that_the_fit_is_better() -> None:
@@ -186,8 +186,9 @@ def test_a_column_that_is_steep_at_one_end_is_bent_so_that_the_fit_is_better() -
     assert bent.warps[0][0] < 0.7, "the lower end is stretched"
     heights = [log_density(h.theta, features(x), y, features.groups)[0] for h in (straight, bent)]
     assert heights[1] > heights[0] + 3
-    again = Hyperparameters.from_json(bent.to_json(), 2)
+    again = Hyperparameters.from_json(bent.to_json(), 2, 2)
     assert again == bent
+    assert Hyperparameters.from_json(bent.to_json(), 2, 1) is None, "those of another space"
     warm = fit(features, x, y, rng=np.random.default_rng(1), warm=again, bend=True)
     assert log_density(warm.theta, features(x), y, features.groups)[0] > heights[1] - 0.1
 
