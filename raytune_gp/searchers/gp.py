@@ -215,20 +215,20 @@ class GPSearcher:
         candidate = maximise(
             acquisition, region, best=model.best, taken=lambda x: self._key(x, fixed) in taken, rng=rng
         )
-        means, variances = model.posterior.marginals(region.masked(candidate.x[None]))
+        point = region.masked(candidate.x[None])
+        means, variances = model.posterior.marginals(point)
         mean, variance = float(means[0, 0]), float(variances[0])
         median, half_width = model.warp.inverse(mean, variance**0.5)
         provenance = {
             "method": "gp",
             "predicted_mean": median,
             "predicted_deviation": half_width,
-            "log_ei": float(improvement(region.masked(candidate.x[None]))[0]),
+            "log_ei": float(improvement(point)[0]),
             "aim": "exploit" if mean > model.incumbent else "explore",
         }
         provenance["coverage_50"], provenance["coverage_90"] = model.coverage
         if model.feasibility is not None:
-            feasible = model.feasibility(region.masked(candidate.x[None]))[0]
-            provenance["probability_feasible"] = float(np.exp(feasible))
+            provenance["probability_feasible"] = float(np.exp(model.feasibility(point)[0]))
         if candidate.exhausted:
             provenance["exhausted"] = True
         return self._encoding.decode(candidate.x[None], fixed)[0], provenance

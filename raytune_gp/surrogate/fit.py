@@ -73,9 +73,8 @@ def log_density(
     """Log marginal likelihood plus log prior at `theta` (d + 3 + 2w), and its gradient, in closed form.
 
     `features` is n x D, the first w of them to be bent, `y` (n) the targets, `groups` (D) the column of each
-    feature. Rasmussen & Williams
-    2006, 5.9; with W = αα' - K⁻¹ the gradient is ½ tr(W ∂K/∂θ). Raises LinAlgError where K is not positive
-    definite.
+    feature. Rasmussen & Williams 2006, 5.9; with W = αα' - K⁻¹ the gradient is ½ tr(W ∂K/∂θ). Raises
+    LinAlgError where K is not positive definite.
     """
     d, n = int(groups.max()) + 1, len(y)
     inverse_lengths = np.exp(-theta[:d])[groups]
