@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.asking import Asked
 from benchmarks.measure import write
 from benchmarks.synthetic import PROBLEMS
-from raytune_gp.protocols import SuggestionRequest
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.space import SearchSpace
-from raytune_gp.trial import Observation
+from raytune_gp.trial import Config, Observation
 
 PENDING, IN_A_ROW = 4, 20
 HARTMANN = next(p for p in PROBLEMS if p.name == "hartmann6")
 PEER_UP_TO = 200
 """Observations beyond which the peer takes minutes."""
 
-Configs = list[dict[str, float]]
+Configs = list[Config]
 
 
 def configs(count: int, seed: int) -> Configs:
@@ -39,21 +40,15 @@ def configs(count: int, seed: int) -> Configs:
 
 
 def ours(observed: Configs, pending: Configs, count: int) -> Callable[[], Configs]:
-    """A function that takes in one more result, and suggests `count` configs."""
-    searcher = GPSearcher(SearchSpace(HARTMANN.space), mode="min", seed=0)
+    """A function that suggests `count` configs, and then takes in one more result."""
     done = [Observation(c, (HARTMANN.function(c),)) for c in observed]
-    running, memory, asked = list(pending), None, 0
+    asked = Asked(GPSearcher(SearchSpace(HARTMANN.space), mode="min", seed=0), done, pending)
+    ordinals = itertools.count(len(done) + len(pending), count)
 
     def suggest() -> Configs:
-        nonlocal memory, asked
-        if asked:
-            ended = running.pop(0)
-            done.append(Observation(ended, (HARTMANN.function(ended),)))
-        searcher.update(done, running)
-        batch = searcher.suggest(SuggestionRequest(asked, count, len(done) + len(running), memory))
-        memory, asked = batch.memory, asked + 1
-        found: Configs = [dict(s.config) for s in batch.suggestions]
-        running.append(found[0])
+        found = asked.ask_many(next(ordinals), count)
+        oldest = next(iter(asked.running))
+        asked.tell(oldest, HARTMANN.function(asked.running[oldest]))
         return found
 
     return suggest

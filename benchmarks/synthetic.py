@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.asking import Asked
 from benchmarks.measure import write
-from raytune_gp.protocols import Searcher, SuggestionRequest
+from raytune_gp.protocols import Searcher
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.searchers.random import RandomSearcher
 from raytune_gp.searchers.sobol import SobolSearcher
 from raytune_gp.space import SearchSpace, choice, loguniform, randint, uniform
-from raytune_gp.trial import Observation, Suggestion
 
 __all__ = ["PROBLEMS", "Problem", "Run", "run"]
 
@@ -106,20 +106,16 @@ PROBLEMS = (
 
 def run(problem: Problem, searcher: Searcher, *, trials: int = 40, workers: int = 4) -> Run:
     """One run of `trials` with `workers` pending at any time; a trial ends when the oldest of them is due."""
-    running: list[Suggestion] = []
-    done: list[Observation] = []
-    memory, times = None, []
+    asked = Asked(searcher)
+    values: list[float] = []
+    times = []
     for index in range(trials):
-        if len(running) == workers:
-            oldest = running.pop(0)
-            done.append(Observation(oldest.config, (problem.function(oldest.config),)))
+        if index >= workers:
+            asked.tell(index - workers, values[index - workers])
         began = time.process_time()
-        searcher.update(done, [s.config for s in running])
-        batch = searcher.suggest(SuggestionRequest(index, 1, index, memory))
+        config = asked.ask(index)
         times.append(time.process_time() - began)
-        memory = batch.memory
-        running.append(batch.suggestions[0])
-    values = [o.values[0] for o in done if o.values] + [problem.function(s.config) for s in running]
+        values.append(problem.function(config))
     return Run(np.minimum.accumulate(values) - problem.optimum, float(np.mean(times[trials // 2 :])))
 
 
