@@ -190,7 +190,7 @@ class GPSearcher:
         warm = Hyperparameters.from_json(
             (memory or {}).get("feasibility"), features.dimension, features.plain
         )
-        if warm is None or remembered.get("observations") == len(labels):
+        if warm is None or "feasibility" not in remembered:  # the main hyperparameters are new
             warm = fit(features, self._points, targets, rng=rng, warm=warm, device=self._device)
         remembered["feasibility"] = warm.to_json()
         posterior = GPPosterior.of(features, warm, self._points, targets)

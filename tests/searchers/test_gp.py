@@ -142,6 +142,16 @@ def test_past_200_observations_hyperparameters_stay_until_there_is_news() -> Non
     assert refitted.memory["observations"] == 220
 
 
+def test_past_200_observations_the_model_of_failures_stays_with_the_main_one() -> None:
+    made = searcher(MIXED, observe(MIXED, 205, lambda c: None if c["layers"] == 5 else score(c)))
+    first = made.suggest(SuggestionRequest(0, 1, 205))
+    assert first.memory is not None
+    assert "feasibility" in first.memory
+    assert made.suggest(SuggestionRequest(1, 1, 205, first.memory)).memory == first.memory
+    started = {**first.memory, "observations": 195}
+    assert made.suggest(SuggestionRequest(2, 1, 205, started)).memory != first.memory
+
+
 def test_several_at_once_differ_and_keep_apart() -> None:
     space = SearchSpace({"x": uniform(0, 1), "y": uniform(0, 1)})
     observations = observe(space, 15, lambda c: -((c["x"] - 0.5) ** 2) - (c["y"] - 0.5) ** 2)
