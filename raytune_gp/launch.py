@@ -114,7 +114,7 @@ class Launch:
         old = state.spec
         for name in _LASTING:
             was, now = getattr(old, name), getattr(self.spec, name)
-            if was != now and not (name == "metrics" and state.unreported):
+            if was != now and not (name == "metrics" and state.unheard.metrics):
                 raise SpecError(
                     f"{name} is {now!r}, and run {old.name!r} was started with {was!r}: resume it with that, "
                     f"or start a new run under another name"

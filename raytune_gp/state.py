@@ -20,6 +20,7 @@ from raytune_gp.retention import Loans, checkpoint_value, kept_checkpoints, need
 from raytune_gp.spec import METRIC_MISSING, UNLIMITED, ExperimentSpec
 from raytune_gp.suggestions import ReadySuggestion, Suggestions
 from raytune_gp.trial import CheckpointRecord, Observation, Trial, TrialStatus
+from raytune_gp.unheard import Unheard, value_again
 
 __all__ = ["RunState", "RunStatus"]
 
@@ -47,8 +48,6 @@ class RunState:
     """Everything that is known about a run after `index + 1` of its events.
 
     `queue`, `running` and `paused` hold the ids of the trials that are not finished.
-    `unreported` are the metrics that no trial ever reported as a number; `silent`, as long as there are any,
-    the numbers of the trials that are through without: ended, or paused by a scheduler that ranks them.
     """
 
     spec: ExperimentSpec = field(init=False)
@@ -69,8 +68,7 @@ class RunState:
     observations: list[Observation] = field(default_factory=list)
     suggestions: Suggestions = field(default_factory=Suggestions)
     loans: Loans = field(default_factory=Loans)
-    unreported: set[str] = field(default_factory=set)
-    silent: set[int] = field(default_factory=set)
+    unheard: Unheard = field(default_factory=Unheard)
     due: Due = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -139,7 +137,7 @@ class RunState:
     def _run_created(self, event: ev.RunCreated) -> None:
         self.spec = ExperimentSpec.from_json(event.spec)
         self.created_at = event.at
-        self._expect_metrics()
+        self.unheard.expect(self.spec, ())
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
         self.spec = self.spec.changed(event.changes)
@@ -147,27 +145,9 @@ class RunState:
         self.crew.losses_in_a_row = self.starts = 0
         for trial in self.trials.values():
             trial.losses = 0
-        self._expect_metrics()
+        self.unheard.expect(self.spec, self.trials.values())
         if "metrics" in event.changes:
-            self._value_again()
-
-    def _expect_metrics(self) -> None:
-        self.silent.clear()
-        self.unreported = {metric.name for metric in self.spec.metrics}
-        for trial in self.trials.values():
-            self.unreported -= trial.history.columns.keys()
-
-    def _value_again(self) -> None:
-        """Give a value to the trials that reported the metric of now, where the one before was a slip."""
-        for position, observation in enumerate(self.observations):
-            if observation.failure != METRIC_MISSING:
-                continue
-            trial = self.trials[observation.trial_id]
-            objective, failure = self.spec.objective_of(trial)
-            self.observations[position] = Observation(trial.config, objective, trial.id, failure)
-            trial.objective = objective
-            if trial.status is TrialStatus.FAILED and failure != METRIC_MISSING:
-                trial.status, trial.reason = TrialStatus.COMPLETED, None
+            value_again(self.spec, self.trials, self.observations)
 
     def _term_started(self, event: ev.TermStarted) -> None:
         self.term, self.versions = event.term, event.versions
@@ -273,10 +253,7 @@ class RunState:
         seconds = event.metrics.get("time_total_s")
         if isinstance(seconds, int | float):
             trial.time_total_s = float(seconds)
-        if self.unreported:
-            self.unreported -= trial.history.columns.keys()
-            if not self.unreported:
-                self.silent.clear()
+        self.unheard.heard(trial)
 
     def _checkpointed(self, event: ev.Checkpointed) -> None:
         self._heard(event.worker, event.seq)
@@ -336,7 +313,7 @@ class RunState:
         trial.resume_from = trial.resume_point
         trial.status = TrialStatus.PAUSED
         self.paused[trial.id] = None
-        self._note_silence(trial)
+        self.unheard.through(trial)
         self._settle(trial)
 
     def _trial_ended(self, event: ev.TrialEnded) -> None:
@@ -351,13 +328,9 @@ class RunState:
         trial.ended_at = event.at
         self.observations.append(Observation(trial.config, trial.objective, trial.id, event.failure))
         if event.failure == METRIC_MISSING:
-            self._note_silence(trial)
+            self.unheard.through(trial)
         self._settle(trial)
         self._retain(trial)
-
-    def _note_silence(self, trial: Trial) -> None:
-        if self.unreported:
-            self.silent.add(trial.number)
 
     # --- checkpoints ---
 

@@ -37,12 +37,12 @@ def never_reported(state: RunState, workers: int) -> str | None:
     would else be heard before those that train.
     """
     enough = min(max(workers, FEWEST), MOST)
-    if len(state.silent) < enough:
+    if len(state.unheard.silent) < enough:
         return None
-    first = heapq.nsmallest(enough, state.silent)
+    first = heapq.nsmallest(enough, state.unheard.silent)
     if any(state.trials[trial_id].number <= first[-1] for trial_id in (*state.running, *state.queue)):
         return None
-    missing = [m.name for m in state.spec.metrics if m.name in state.unreported]
+    missing = [m.name for m in state.spec.metrics if m.name in state.unheard.metrics]
     heard = [trial for trial in state.trials.values() if trial.number in first]
     return (
         f"no trial reported {', '.join(map(repr, missing))}, the metric to optimise. Set it to a name that "

@@ -20,7 +20,7 @@ ROOT = Path(raytune_gp.__file__).parent
 LAYERS = (
     ("errors",),
     ("naming",),
-    ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "state"),
+    ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
     ("space",),
     ("protocols",),
     ("surrogate",),
@@ -69,6 +69,7 @@ PURE = frozenset(
             "retention",
             "crew",
             "suggestions",
+            "unheard",
             "state",
         ),
         *("protocols", "unreported", "planning", "experiment"),

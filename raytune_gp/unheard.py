@@ -1,0 +1,58 @@
+"""The names that the user gave and no trial has reported so far, and what follows once one is put right.
+
+The part of `RunState` that tells slips in names: unreported.py says what a run makes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from raytune_gp.spec import METRIC_MISSING, ExperimentSpec
+from raytune_gp.trial import Observation, Trial, TrialStatus
+
+__all__ = ["Unheard", "value_again"]
+
+
+@dataclass
+class Unheard:
+    """What no trial has reported.
+
+    `metrics` are those to optimise that no trial ever reported as a number; `silent`, as long as there are
+    any, the numbers of the trials that are through without: ended, or paused by a scheduler that ranks them.
+    """
+
+    metrics: set[str] = field(default_factory=set)
+    silent: set[int] = field(default_factory=set)
+
+    def expect(self, spec: ExperimentSpec, trials: Iterable[Trial]) -> None:
+        """Begin anew, with the names of `spec` and what `trials` have reported."""
+        self.silent.clear()
+        self.metrics = {metric.name for metric in spec.metrics}
+        for trial in trials:
+            self.heard(trial)
+
+    def heard(self, trial: Trial) -> None:
+        """`trial` has made a report."""
+        if self.metrics:
+            self.metrics -= trial.history.columns.keys()
+            if not self.metrics:
+                self.silent.clear()
+
+    def through(self, trial: Trial) -> None:
+        """`trial` has reported what it will, for now, without the metric."""
+        if self.metrics:
+            self.silent.add(trial.number)
+
+
+def value_again(spec: ExperimentSpec, trials: Mapping[str, Trial], observations: list[Observation]) -> None:
+    """Give a value to the trials that reported the metric of now, where the one before was a slip."""
+    for position, observation in enumerate(observations):
+        if observation.failure != METRIC_MISSING:
+            continue
+        trial = trials[observation.trial_id]
+        objective, failure = spec.objective_of(trial)
+        observations[position] = Observation(trial.config, objective, trial.id, failure)
+        trial.objective = objective
+        if trial.status is TrialStatus.FAILED and failure != METRIC_MISSING:
+            trial.status, trial.reason = TrialStatus.COMPLETED, None
