@@ -11,7 +11,7 @@ from dataclasses import asdict
 from raytune_gp import events as ev
 from raytune_gp.crew import Worker, WorkerStatus
 from raytune_gp.protocols import Scheduler
-from raytune_gp.spec import METRIC_MISSING, ExperimentSpec
+from raytune_gp.spec import METRIC_MISSING, STOPPED_EARLY, ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 from raytune_gp.unreported import never_reported, reported_instead
@@ -68,7 +68,7 @@ def end_of(
     if failure == METRIC_MISSING and status is TrialStatus.COMPLETED:
         status, reason = TrialStatus.FAILED, _missing(trial, spec)
     elif failure == METRIC_MISSING and trial.decided_by in (None, "user"):
-        failure = "stopped before a report"
+        failure = STOPPED_EARLY
     values = list(objective) if objective is not None else None
     return ev.TrialEnded(now, trial.id, status.value, values, failure, reason)
 

@@ -10,13 +10,14 @@ from typing import Any
 from raytune_gp.errors import SpecError
 from raytune_gp.trial import Metric, Trial
 
-__all__ = ["METRIC_MISSING", "NOT_FINITE", "SCOPES", "UNLIMITED", "ExperimentSpec"]
+__all__ = ["METRIC_MISSING", "NOT_FINITE", "SCOPES", "STOPPED_EARLY", "UNLIMITED", "ExperimentSpec"]
 
 SCOPES = ("last", "avg", "last-5-avg", "last-10-avg", "all")
 UNLIMITED = -1
 
-METRIC_MISSING, NOT_FINITE = "metric missing", "not finite"
-"""Why a trial that is through has no objective: it never reported the metric, or NaN or an infinity."""
+METRIC_MISSING, NOT_FINITE, STOPPED_EARLY = "metric missing", "not finite", "stopped before a report"
+"""Why a trial that is through has no objective: it never reported the metric, or NaN or an infinity, or a
+person stopped it before it did."""
 
 
 def _is_whole(value: Any, least: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from raytune_gp.spec import METRIC_MISSING, ExperimentSpec
+from raytune_gp.spec import METRIC_MISSING, STOPPED_EARLY, ExperimentSpec
 from raytune_gp.trial import Observation, Trial, TrialStatus
 
 __all__ = ["Unheard", "value_again"]
@@ -48,11 +48,13 @@ class Unheard:
 def value_again(spec: ExperimentSpec, trials: Mapping[str, Trial], observations: list[Observation]) -> None:
     """Give a value to the trials that reported the metric of now, where the one before was a slip."""
     for position, observation in enumerate(observations):
-        if observation.failure != METRIC_MISSING:
+        if observation.failure not in (METRIC_MISSING, STOPPED_EARLY):
             continue
         trial = trials[observation.trial_id]
         objective, failure = spec.objective_of(trial)
+        if failure == METRIC_MISSING:
+            continue
         observations[position] = Observation(trial.config, objective, trial.id, failure)
         trial.objective = objective
-        if trial.status is TrialStatus.FAILED and failure != METRIC_MISSING:
+        if trial.status is TrialStatus.FAILED:
             trial.status, trial.reason = TrialStatus.COMPLETED, None

@@ -209,6 +209,31 @@ def test_a_run_whose_metric_is_put_right_gives_the_finished_trials_their_values(
     assert all(o.values is not None and o.failure is None for o in run.asker.asked[-1].completed)
 
 
+def test_a_metric_that_is_put_right_gives_a_value_to_trials_that_a_person_stopped(make_bench: Make) -> None:
+    bench = make_bench(slots=2, num_samples=100, stop={"epoch": 2}).running()
+    bench.tell(msg.StopTrial("00000", "no"))
+    bench.end("w0/1", "interrupted")
+    bench.running()
+    for worker, step in (("w1/1", 1), ("w1/1", 2), ("w0/1", 1)):
+        bench.report(worker, step, accuracy=0.1 * step, epoch=step)
+    bench.end("w1/1", "interrupted")
+    bench.tell(msg.StopTrial("00002", "no"))
+    bench.end("w0/1", "interrupted")
+    ended = [bench.state.trials[o.trial_id] for o in bench.state.observations]
+    assert [(t.id, t.status, t.objective) for t in ended] == [
+        ("00000", TrialStatus.STOPPED, None),
+        ("00001", TrialStatus.FAILED, None),
+        ("00002", TrialStatus.STOPPED, None),
+    ]
+    bench.tell(msg.Resume({"metrics": [{"name": "accuracy", "mode": "max"}]}))
+    assert [(t.status, t.objective) for t in ended] == [
+        (TrialStatus.STOPPED, None),
+        (TrialStatus.COMPLETED, (0.2,)),
+        (TrialStatus.STOPPED, (0.1,)),
+    ]
+    assert [o.failure for o in bench.state.observations] == ["stopped before a report", None, None]
+
+
 def test_replay_applies_the_end_and_decides_nothing_again() -> None:
     run = Simulation(make_spec(num_samples=9), curve("accuracy"), slots=3).start().run()
     events = run.journal.events()
