@@ -15,6 +15,7 @@ from raytune_gp.callbacks import CallbackList
 from raytune_gp.events import Event
 from raytune_gp.progress import Progress
 from raytune_gp.state import RunState
+from raytune_gp.unreported import idle_criteria
 
 __all__ = ["Audience"]
 
@@ -31,6 +32,7 @@ class Audience:
         self._callbacks = callbacks
         self._blamed: set[str] = set()
         self._told: set[str] = set()
+        self._warned = False
 
     def begin(self, state: RunState) -> None:
         """Before the run."""
@@ -40,6 +42,14 @@ class Audience:
         """Tell of `events`, which `state` holds already. Never raises an Exception."""
         self._show(self._progress.update, state, events)
         self._safely(self._callbacks.tell, state, events)
+        self._safely(self._check_criteria, state)
+
+    def _check_criteria(self, state: RunState) -> None:
+        """Say once which stop criteria nothing comes of."""
+        warnings = () if self._warned else idle_criteria(state)
+        for warning in warnings:
+            self._warned = True
+            _say(f"run {self._run!r}: {warning}")
 
     def pause(self, trouble: str | None) -> None:
         """Say what pauses the run, once for each kind of trouble, or (None) that it goes on."""

@@ -20,15 +20,18 @@ class Unheard:
 
     `metrics` are those to optimise that no trial ever reported as a number; `silent`, as long as there are
     any, the numbers of the trials that are through without: ended, or paused by a scheduler that ranks them.
+    `criteria` are the names of stop criteria that no trial has reported as a number, or as true or false.
     """
 
     metrics: set[str] = field(default_factory=set)
     silent: set[int] = field(default_factory=set)
+    criteria: set[str] = field(default_factory=set)
 
     def expect(self, spec: ExperimentSpec, trials: Iterable[Trial]) -> None:
         """Begin anew, with the names of `spec` and what `trials` have reported."""
         self.silent.clear()
         self.metrics = {metric.name for metric in spec.metrics}
+        self.criteria = set(spec.stop)
         for trial in trials:
             self.heard(trial)
 
@@ -38,6 +41,10 @@ class Unheard:
             self.metrics -= trial.history.columns.keys()
             if not self.metrics:
                 self.silent.clear()
+        if self.criteria:
+            history = trial.history
+            self.criteria -= history.columns.keys()
+            self.criteria -= {name for name, value in history.last.items() if isinstance(value, bool)}
 
     def through(self, trial: Trial) -> None:
         """`trial` has reported what it will, for now, without the metric."""

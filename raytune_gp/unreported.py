@@ -1,4 +1,4 @@
-"""What a run makes of a metric that no trial reports: a slip in a name must not cost the whole budget.
+"""What a run makes of a name that no trial reports: a slip in one must not cost the whole budget.
 
 A trial may report its metric at its last step alone, so that only trials that are through say anything;
 Ray Tune, which refuses the first report without the metric, has no room for such trainables.
@@ -7,21 +7,25 @@ Ray Tune, which refuses the first report without the metric, has no room for suc
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from raytune_gp.naming import near
 from raytune_gp.state import RunState
-from raytune_gp.trial import Trial
+from raytune_gp.trial import Trial, TrialStatus
 
-__all__ = ["never_reported", "reported_instead"]
+__all__ = ["idle_criteria", "never_reported", "reported_instead"]
 
 FEWEST, MOST = 3, 10
 """Between these bounds, so many trials as run side by side must have been heard to the end. A config that
 is refused with no report is no rarity, three in a row without any trial that has the metric are; and past
 ten no more is learnt."""
 
+MANY = 20
+"""Without a stop criterion's name in so many reports of a trial, it is taken for a slip: trials that only
+such a criterion ends are never through."""
+
 AUTOMATIC = frozenset({"training_iteration", "time_this_iter_s", "time_total_s"})
-"""What `tune.report` adds by itself, and nobody means by another name."""
+"""What `tune.report` adds by itself, and nobody means by another name for a metric."""
 
 SHOWN = 20
 """A message names no more metrics than this."""
@@ -51,13 +55,44 @@ def never_reported(state: RunState, workers: int) -> str | None:
     )
 
 
-def reported_instead(metric: str, trials: Iterable[Trial]) -> str:
-    """What `trials` reported where `metric` was wanted, with the name that may have been meant."""
+def idle_criteria(state: RunState) -> list[str]:
+    """What to say of each stop criterion that ends no trial, as none reports it; nothing while one may yet.
+
+    That is found out by a trial that has made many reports, or that is through: by itself, for one that
+    another criterion or a scheduler has ended may have had it still to come.
+    """
+    if not state.unheard.criteria:
+        return []
+    heard = next((trial for trial in state.trials.values() if _has_said_all(trial)), None)
+    if heard is None:
+        return []
+    return [_idle(name, heard) for name in state.spec.stop if name in state.unheard.criteria]
+
+
+def _idle(name: str, heard: Trial) -> str:
+    count, instead = len(heard.history), reported_instead(name, [heard], frozenset())
+    return (
+        f"stop has {name!r}, which no trial has reported so far, so that it ends none. To put it right, end "
+        f"the run and resume it with the right stop. Trial {heard.number} made {count} "
+        f"report{'s' if count > 1 else ''}, of {instead}"
+    )
+
+
+def _has_said_all(trial: Trial) -> bool:
+    returned = trial.status is TrialStatus.COMPLETED and trial.decided_by is None
+    return len(trial.history) >= MANY or (returned and len(trial.history) > 0)
+
+
+def reported_instead(metric: str, trials: Iterable[Trial], hidden: Set[str] = AUTOMATIC) -> str:
+    """What `trials` reported where `metric` was wanted, with the name that may have been meant.
+
+    The names in `hidden` are shown only where there are no others.
+    """
     names: set[str] = set()
     for trial in trials:
         if metric in trial.history.last and metric not in trial.history.columns:
             return f"{metric!r} as {trial.history.last[metric]!r}, which is no number"
         names |= trial.history.columns.keys() | trial.history.last.keys()
-    shown = sorted(names - AUTOMATIC) or sorted(names)
+    shown = sorted(names - hidden) or sorted(names)
     more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
     return (", ".join(shown[:SHOWN]) or "nothing") + more + near(metric, shown, cutoff=SIMILAR)

@@ -40,6 +40,22 @@ def test_each_kind_of_trouble_is_told_once_and_that_it_is_over(capsys: pytest.Ca
     assert "Ctrl-C ends the run, which resume=True can take up again" in err
 
 
+def test_a_misspelt_stop_criterion_is_told_once(
+    capsys: pytest.CaptureFixture[str], run_settings: dict[str, Any]
+) -> None:
+    def train(config: dict[str, float]) -> None:
+        for _ in range(3):
+            tune.report({"loss": config["x"]})
+
+    space = {"x": tune.uniform(0, 1)}
+    settings = {**run_settings, "executor": "inline", "search_alg": "random", "num_samples": 4}
+    tune.run(train, config=space, metric="loss", mode="min", name="run", stop={"Loss": 0.1}, **settings)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("run 'run': stop has 'Loss', which no trial has reported so far") == 1
+    assert "did you mean 'loss'?" in err
+
+
 @pytest.mark.parametrize("error", [ValueError("cannot draw"), BrokenPipeError("closed"), SystemExit(1)])
 def test_a_terminal_that_fails_breaks_nothing_and_is_told_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException

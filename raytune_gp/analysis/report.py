@@ -105,6 +105,7 @@ def _head(run: _Run) -> str:
         sentence += f" over {len(names)} hyperparameter{'s' if len(names) > 1 else ''}: {shown}"
     reason = f" – {text(facts['reason'])}" if facts["reason"] else ""
     state = f"<p class=sub>The run is {facts['status'].lower()}{reason}.</p>"
+    state += "".join(f"<p class=sub>Warning: {text(warning)}</p>" for warning in facts["warnings"])
     return f"<h1>{text(run.spec.name)}</h1><p class=sub>{sentence}.</p>{state}{cards(_cards(run))}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from raytune_gp.analysis.labels import flat_config, leaf_names
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial, TrialStatus
+from raytune_gp.unreported import idle_criteria
 
 __all__ = ["summary", "time_left_s", "time_saved_s"]
 
@@ -19,7 +20,7 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
 
     `now` is the present (seconds since the epoch); by default the time of the last event. `elapsed_s` goes
     from the run's creation to then, pauses between a stop and a resume included; `trial_time_s` is what all
-    trials trained together. Entries that cannot be known are None.
+    trials trained together. `warnings` are sentences. Entries that cannot be known are None.
     """
     spec = state.spec
     now = state.now if now is None or state.status.is_ended else max(now, state.now)
@@ -36,6 +37,7 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
         "counts": {status.value: counts[status.value] for status in TrialStatus},
         "finished": len(state.observations),
         "without_value": dict(failures),
+        "warnings": idle_criteria(state),
         "slots": _slots(state),
         "created_at": state.created_at,
         "elapsed_s": now - state.created_at,

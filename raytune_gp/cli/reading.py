@@ -70,7 +70,7 @@ def status(
     """Say how far a run is, and what is best so far."""
     from raytune_gp.analysis.labels import varied_config
     from raytune_gp.analysis.summary import summary
-    from raytune_gp.cli.output import ago, console, pairs, print_json
+    from raytune_gp.cli.output import ago, console, pairs, plain, print_json
     from raytune_gp.progress import view
 
     with open_journal(journal) as opened:
@@ -84,6 +84,8 @@ def status(
         return
     screen = console()
     screen.print(view(state, time.time(), screen.width, 10))
+    for warning in facts["warnings"]:
+        screen.print(plain(f"warning: {warning}"), style="yellow", soft_wrap=True)
     if not state.status.is_ended:
         screen.print(f"last event {ago(state.now)}")
     best = state.best()

@@ -276,6 +276,19 @@ def test_status(command: Command, done: Path, tmp_path: Path) -> None:
     assert facts["best"]["value"] <= 0
 
 
+def test_status_and_report_warn_of_a_stop_criterion_that_no_trial_reports(
+    command: Command, write: Callable[..., Path]
+) -> None:
+    path = write(RUN_FILE + "    stop: {'[scores]': 0.9}\n")
+    result = command("run", path, "--inline", "--quiet", "--name", "first", "--report", "r.html")
+    said = "stop has '[scores]', which no trial has reported so far"
+    assert result.stderr.count(said) == 1
+    assert f"warning: {said}" in command("status", "first").stdout
+    (warning,) = strict(command("status", "first", "--json").stdout)["warnings"]
+    assert warning.startswith(said)
+    assert "Warning: stop has" in Path("r.html").read_text()
+
+
 def test_status_follow_goes_on_until_the_run_ends(
     command: Command, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

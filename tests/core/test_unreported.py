@@ -1,7 +1,11 @@
-"""A metric that no trial reports ends the run early, and says what to change; no other run is hurt."""
+"""A metric that no trial reports ends the run early, and says what to change; no other run is hurt.
+
+A stop criterion that no trial reports is told of.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +18,7 @@ from raytune_gp.protocols import Continue, Decision, Pause, Stop
 from raytune_gp.schedulers import FIFOScheduler
 from raytune_gp.state import RunStatus
 from raytune_gp.trial import Config, Trial, TrialStatus
+from raytune_gp.unreported import MANY, idle_criteria
 from tests.core.bench import Bench, kinds
 from tests.support import Simulation, make_spec, replayed
 
@@ -232,6 +237,57 @@ def test_a_metric_that_is_put_right_gives_a_value_to_trials_that_a_person_stoppe
         (TrialStatus.STOPPED, (0.1,)),
     ]
     assert [o.failure for o in bench.state.observations] == ["stopped before a report", None, None]
+
+
+def test_a_stop_criterion_that_no_trial_reports_is_told_of_when_one_is_through(make_bench: Make) -> None:
+    bench = make_bench(num_samples=9, stop={"Score": 0.9, "scale": 1}).running()
+    assert idle_criteria(bench.state) == []
+    bench.say("w0/1", "started")
+    bench.report("w0/1", 1, 0.5)
+    assert idle_criteria(bench.state) == []
+    bench.end("w0/1")
+    first, second = idle_criteria(bench.state)
+    assert first == (
+        "stop has 'Score', which no trial has reported so far, so that it ends none. To put it right, end "
+        "the run and resume it with the right stop. Trial 0 made 1 report, of score, training_iteration; did "
+        "you mean 'score'?"
+    )
+    assert "stop has 'scale'" in second
+    bench.running()
+    one_more(bench, score=0.5, scale=0.0)
+    assert idle_criteria(bench.state) == [first]
+    bench.tell(msg.Resume({"stop": {"score": 0.9, "scale": 1}}))
+    assert idle_criteria(bench.state) == []
+
+
+def test_a_trial_that_nothing_ends_tells_of_a_criterion_by_its_many_reports(make_bench: Make) -> None:
+    bench = make_bench(num_samples=9, stop={"training_iterations": 10}).running()
+    bench.say("w0/1", "started")
+    for step in range(1, MANY + 1):
+        assert idle_criteria(bench.state) == []
+        bench.report("w0/1", step, 0.5)
+    (warning,) = idle_criteria(bench.state)
+    assert warning.endswith(
+        f"made {MANY} reports, of score, training_iteration; did you mean 'training_iteration'?"
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, True, 3])
+def test_what_is_reported_at_all_is_no_slip(make_bench: Make, value: Any) -> None:
+    bench = make_bench(num_samples=9, stop={"done": 5}).running()
+    one_more(bench, score=0.5, done=value)
+    assert idle_criteria(bench.state) == []
+
+
+def test_a_trial_that_another_criterion_ended_says_nothing_of_what_was_to_come(make_bench: Make) -> None:
+    bench = make_bench(num_samples=9, stop={"score": 0.9, "validated": 1}).running()
+    for outcome in ("interrupted", "failed"):
+        bench.say("w0/1", "started")
+        bench.report("w0/1", 1, 0.95 if outcome == "interrupted" else 0.1)
+        bench.end("w0/1", outcome, "no")
+        bench.running()
+    assert [t.status.value for t in bench.state.trials.values()][:2] == ["COMPLETED", "FAILED"]
+    assert idle_criteria(bench.state) == []
 
 
 def test_replay_applies_the_end_and_decides_nothing_again() -> None:
