@@ -29,9 +29,9 @@ from raytune_gp.execution.resources import actor_options
 from raytune_gp.messages import Interrupt, Item, Start
 from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
+from raytune_gp.storage.staging import remove_abandoned
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
-from raytune_gp.trainable.staging import remove_abandoned
 
 __all__ = ["NAMESPACE", "Worker", "WorkerSettings", "make_worker"]
 

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from raytune_gp.errors import SpecError
+from raytune_gp.storage.staging import StagingDirectory
 
 __all__ = ["Checkpoint", "Storage", "checkpoint_name"]
 
@@ -54,7 +55,10 @@ class Checkpoint:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def to_directory(self, path: str | Path | None = None) -> str:
-        """Copy the checkpoint into a local directory, a temporary one by default, and return its path."""
+        """Copy the checkpoint into a local directory, by default a new one that is the caller's to remove.
+
+        Returns its path.
+        """
         target = str(path) if path is not None else tempfile.mkdtemp(prefix="raytune_checkpoint_")
         Path(target).mkdir(parents=True, exist_ok=True)
         pafs.copy_files(
@@ -71,11 +75,8 @@ class Checkpoint:
         if self.is_local:
             yield self.path
             return
-        directory = self.to_directory()
-        try:
-            yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        with StagingDirectory() as directory:
+            yield self.to_directory(directory)
 
 
 class Storage:
@@ -141,7 +142,7 @@ class Storage:
         if self.is_local:
             yield self.path(relative)
             return
-        with tempfile.TemporaryDirectory(prefix="raytune_log_") as directory:
+        with StagingDirectory() as directory:
             path = str(Path(directory) / "log.txt")
             try:
                 yield path

@@ -14,7 +14,7 @@ from typing import Any
 
 from raytune_gp.errors import TrainableError
 from raytune_gp.storage.artifacts import Checkpoint, Storage
-from raytune_gp.trainable.staging import StagingDirectory
+from raytune_gp.storage.staging import StagingDirectory
 
 __all__ = ["MAX_STAGED", "UPLOAD_S", "Uploads"]
 

@@ -1,12 +1,7 @@
-"""Checkpoints on their way: how many, for how long, and what becomes of the copies of a killed process."""
+"""Checkpoints on their way: how many, and for how long."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,7 +16,6 @@ from raytune_gp.storage.artifacts import Storage
 from raytune_gp.trainable import session as sessions
 from raytune_gp.trainable import uploads
 from raytune_gp.trainable.session import Context, Session
-from raytune_gp.trainable.staging import StagingDirectory, remove_abandoned
 from raytune_gp.trainable.uploads import MAX_STAGED, Uploads
 
 
@@ -194,77 +188,6 @@ def test_a_trainable_that_goes_on_storing_gains_no_time_without_end(
         bench.report()
     assert bench.session.is_storing
     assert bench.session.grace_left_s(0.2) < 0
-
-
-# --- the copies of a process that is killed ---
-
-HOLDER = """
-import sys, tempfile
-tempfile.tempdir = sys.argv[1]
-from raytune_gp.trainable.staging import StagingDirectory
-directory = StagingDirectory()
-open(f"{directory.path}/copy", "w").close()
-print(directory.path, flush=True)
-sys.stdin.read()
-"""
-
-
-def holder(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
-    """A process with a staging directory, and that directory."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(temporary)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    return process, Path(process.stdout.readline().strip())
-
-
-def test_the_copies_of_a_killed_process_are_removed_and_no_living_ones(temporary: Path) -> None:
-    (dead, abandoned), (living, kept) = holder(temporary), holder(temporary)
-    mine = StagingDirectory()
-    (temporary / "raytune_other").mkdir()
-    remove_abandoned()
-    assert abandoned.is_dir()
-    dead.send_signal(signal.SIGKILL)
-    dead.communicate()
-    remove_abandoned()
-    assert not abandoned.exists()
-    assert (kept / "copy").exists()
-    assert Path(mine.path).is_dir()
-    living.communicate()
-    remove_abandoned()
-    assert not kept.exists()
-    mine.close()
-    assert [p.name for p in temporary.iterdir()] == ["raytune_other"]
-
-
-@pytest.mark.parametrize(("module", "step"), [(os, "open"), (fcntl, "flock")])
-def test_a_directory_that_is_removed_before_it_is_locked_is_made_again(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch, module: Any, step: str
-) -> None:
-    """Another process may look for abandoned ones just then."""
-    real = getattr(module, step)
-
-    def meddled(*arguments: Any) -> Any:
-        monkeypatch.setattr(module, step, real)
-        assert len(list(temporary.iterdir())) == 1
-        remove_abandoned()
-        assert list(temporary.iterdir()) == []
-        return real(*arguments)
-
-    monkeypatch.setattr(module, step, meddled)
-    directory = StagingDirectory()
-    assert [str(p) for p in temporary.iterdir()] == [directory.path]
-    directory.close()
-
-
-def test_a_link_to_another_directory_is_left_alone(temporary: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (temporary / "raytune_staging_link").symlink_to(tmp_path / "mine")
-    remove_abandoned()
-    assert (tmp_path / "mine").is_dir()
 
 
 def test_uploads_without_a_checkpoint_leave_no_trace(temporary: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where copies of checkpoints wait for their upload: a temporary directory, locked while its process lives.
+"""Where files wait on the way to or from the storage: directories that are locked while their process lives.
 
 The lock tells a directory in use from one that a killed process has left. It is the kernel's, on the
 directory itself, and goes with the process however that ends; a process id is another process's one day.
@@ -19,7 +19,10 @@ _PREFIX = "raytune_staging_"
 
 
 class StagingDirectory:
-    """A directory at `path` for this process alone; no other removes it while this one lives."""
+    """A directory at `path` for this process alone; no other removes it while this one lives.
+
+    A context manager, which gives the path and removes the directory at its end.
+    """
 
     def __init__(self) -> None:
         self.path, self._lock = _locked_directory()
@@ -28,6 +31,12 @@ class StagingDirectory:
         """Remove the directory and what is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+    def __enter__(self) -> str:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def remove_abandoned() -> None:
