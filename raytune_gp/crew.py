@@ -13,7 +13,10 @@ from enum import StrEnum
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 
-__all__ = ["Crew", "Due", "Worker", "WorkerStatus"]
+__all__ = ["STARTING_S", "Crew", "Due", "Worker", "WorkerStatus"]
+
+STARTING_S = 10.0
+"""So long a worker may take to start where it has its resources, in seconds."""
 
 Due = dict[Hashable, msg.Command]
 """What the world has to be told: a later command under the same key takes the place of an earlier one."""
@@ -39,6 +42,7 @@ class Worker:
     seq: int = 0
     node: str = ""
     pid: int = 0
+    requested_at: float = 0.0
 
 
 @dataclass
@@ -61,9 +65,16 @@ class Crew:
             create = worker.status is WorkerStatus.REQUESTED
             due["connect", worker.id] = msg.Connect(worker.id, worker.slot, create, worker.seq)
 
+    def overdue(self, now: float) -> int:
+        """How many workers have not come for longer than they take to start: they wait for a node."""
+        return sum(
+            worker.status is WorkerStatus.REQUESTED and now - worker.requested_at > STARTING_S
+            for worker in self.workers.values()
+        )
+
     def requested(self, event: ev.WorkerRequested, due: Due) -> None:
         """A worker is to be made."""
-        worker = Worker(event.worker, event.slot)
+        worker = Worker(event.worker, event.slot, requested_at=event.at)
         self.workers[worker.id] = worker
         self.slots[event.slot] = worker.id
         self.incarnations[event.slot] = event.incarnation

@@ -142,12 +142,14 @@ def _slots_wanted(state: RunState) -> int:
 def _ask(state: RunState, uses_results: bool, now: float) -> ev.Event | None:
     """Ask for as many suggestions as there are workers without a trial, and for the next one ahead.
 
+    Workers that wait for a node an autoscaler may bring count once they have come: minutes may pass, and what
+    was suggested for them would be withdrawn after a few results.
     Where results do not matter, many are asked for ahead, and only when few are left.
     """
     if state.request is not None or not state.budget:
         return None
     slots = _slots_wanted(state)
-    free = slots - len(state.running) - len(state.queue)
+    free = slots - len(state.running) - len(state.queue) - state.crew.overdue(now)
     ahead = 1 if uses_results else max(2 * slots + 1, MANY_AHEAD)
     count = int(min(free + ahead - len(state.ready), state.budget))
     if slots == 0 or count <= 0 or (not uses_results and len(state.ready) > slots):

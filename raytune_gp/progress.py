@@ -17,7 +17,7 @@ from rich.text import Text
 from raytune_gp import events as ev
 from raytune_gp.analysis.labels import duration, error_line, number, varied_config
 from raytune_gp.analysis.summary import summary
-from raytune_gp.crew import WorkerStatus
+from raytune_gp.crew import STARTING_S, WorkerStatus
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 
@@ -28,9 +28,6 @@ REDRAW_S = 0.25
 
 HEARTBEAT_S = 30.0
 """Without a terminal, the least time between two lines that say nothing but how far the run is."""
-
-STARTING_S = 10.0
-"""So long a worker may take to start where it has its resources."""
 
 MAX_ROWS = 20
 CHROME_ROWS = 9

@@ -8,6 +8,7 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.crew import STARTING_S
 from raytune_gp.execution.simulated import Network
 from tests.core.bench import Bench, kinds
 from tests.support import Numbers, Simulation, make_spec, noisy_curve
@@ -78,6 +79,25 @@ def test_an_answer_serves_whoever_waits_for_it_however_late_it_is(make_bench: Ma
     assert bench.of(ev.SuggestionsRequested)[-1].count == 2, "for the worker that still waits, and one ahead"
     bench.answer()
     assert [t.provenance["missed"] for t in bench.state.trials.values()][5:] == [0]
+
+
+def test_nothing_is_suggested_for_workers_that_wait_for_a_node(make_bench: Make) -> None:
+    """Under an autoscaler some workers are always on order, perhaps for minutes."""
+    bench = make_bench(slots=6, num_samples=50, uses_results=True)
+    bench.arrive("w0/1", "w1/1")
+    bench.answer()
+    bench.now = STARTING_S + 1
+    for worker in ("w0/1", "w1/1") * 4:
+        bench.run_trial(worker, 1.0)
+        if bench.state.request:
+            bench.answer()
+    asked = [e.count for e in bench.of(ev.SuggestionsRequested)]
+    assert asked[0] == 7, "they may come any moment"
+    assert set(asked[1:]) <= {1, 2}
+    assert len(bench.state.running) == 2
+    bench.arrive("w2/1")
+    bench.answer()
+    assert len(bench.state.running) == 3, "once it has come, it is served"
 
 
 def test_searchers_that_learn_nothing_are_asked_well_ahead(make_bench: Make) -> None:
