@@ -70,6 +70,11 @@ class _Floats(Domain):
     def snap_units(self, units: np.ndarray) -> np.ndarray:
         return self._to_lattice(units) if self.q is None else self.axis.to_unit(self._values(units))
 
+    def _make_finite(self, *names: str) -> None:
+        """Make the fields `names` and `q`, if given, finite floats. Raises SpaceError where one cannot be."""
+        for name in names if self.q is None else (*names, "q"):
+            object.__setattr__(self, name, finite(name, getattr(self, name), self))
+
     def _values(self, units: np.ndarray) -> np.ndarray:
         if self.q is None:
             return self.axis.to_value(self._to_lattice(units))
@@ -97,10 +102,7 @@ class Float(_Floats):
     q: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("lower", "upper", "q"):
-            value = getattr(self, name)
-            if name != "q" or value is not None:
-                object.__setattr__(self, name, finite(name, value, self))
+        self._make_finite("lower", "upper")
         self._check_bounds()
         if self.q is None:
             _check_resolution(self)
@@ -157,10 +159,7 @@ class Normal(_Floats):
     q: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("mean", "sd", "q"):
-            value = getattr(self, name)
-            if name != "q" or value is not None:
-                object.__setattr__(self, name, finite(name, value, self))
+        self._make_finite("mean", "sd")
         if self.sd <= 0:
             raise SpaceError(f"{self}: sd must be above 0; write a constant for one value")
         if not math.isfinite(abs(self.mean) + 2 * TAIL * self.sd):
