@@ -16,7 +16,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from raytune_gp.acquisition.logei import LogEI
-from raytune_gp.acquisition.optimize import maximise
+from raytune_gp.acquisition.optimize import draw_pool, maximise
 from raytune_gp.acquisition.region import Region
 from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.fit import fit
@@ -56,7 +56,8 @@ def think(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Step:
 
     acquisition = LogEI(posterior, np.array([targets.max()]))
     best = x[[targets.argmax()], None]
-    chosen = maximise(acquisition, REGION, best=best, taken=lambda _: False, rng=rng)
+    pool = draw_pool(REGION, best, rng)
+    chosen = maximise(acquisition, REGION, pool, acquisition(pool.x), taken=lambda _: False, rng=rng)
 
     mean, variance = posterior.marginals(GRID[:, None])
     improvement = spread * np.exp(acquisition(GRID[:, None]))

@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = ["ascend"]
 
-ValueAndGradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+ValueAndGradient = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 _MEMORY = 8  # pairs of differences kept for each start
 _ARMIJO = 1e-4
@@ -30,12 +30,13 @@ def ascend(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Climb from each row of `x` (b x d) inside [0, 1]^d, moving only where `movable` (b x d bool).
 
-    `function` maps b x d to values (b) and gradients (b x d). A start is done when its projected gradient
-    falls below `tolerance`, or no step improves it. Returns the places (b x d) and values (b), never below
-    those of the starts.
+    `function` maps points (k x d) and the starts that they come from (k of 0 .. b - 1, ascending) to values
+    (k) and gradients (k x d); it is asked of those alone that still climb. A start is done when its projected
+    gradient falls below `tolerance`, or no step improves it. Returns the places (b x d) and values (b), never
+    below those of the starts.
     """
     x = x.copy()
-    value, gradient = function(x)
+    value, gradient = function(x, np.arange(len(x)))
     gradient = np.where(movable, gradient, 0.0)
     steps: list[np.ndarray] = []
     changes: list[np.ndarray] = []
@@ -49,7 +50,9 @@ def ascend(
         direction = _direction(np.where(free, gradient, 0.0), steps, changes, free)
         trial = np.clip(x + (live * fraction)[:, None] * direction, 0.0, 1.0)
         trial = np.where(movable, trial, x)
-        trial_value, trial_gradient = function(trial)
+        rows = np.flatnonzero(live)
+        trial_value, trial_gradient = value.copy(), gradient.copy()
+        trial_value[rows], trial_gradient[rows] = function(trial[rows], rows)
         trial_gradient = np.where(movable, trial_gradient, 0.0)
         gain = _ARMIJO * ((trial - x) * gradient).sum(1)
         better = live & (trial_value >= value + gain) & (trial_value > value)
@@ -70,25 +73,21 @@ def _direction(
     gradient: np.ndarray, steps: list[np.ndarray], changes: list[np.ndarray], free: np.ndarray
 ) -> np.ndarray:
     """L-BFGS ascent directions (b x d) in the `free` coordinates; at first a short step uphill."""
-    pairs = []
-    for step, change in zip(steps, changes, strict=True):
-        s, c = np.where(free, step, 0.0), np.where(free, change, 0.0)
-        product = (s * c).sum(1)
-        sound = product > 1e-10 * (c * c).sum(1)
-        pairs.append((s, c, np.where(sound, 1.0 / np.where(sound, product, 1.0), 0.0)))
+    moved, changed = (np.where(free, np.array(a).reshape(-1, *free.shape), 0.0) for a in (steps, changes))
+    product, square = (moved * changed).sum(2), (changed * changed).sum(2)
+    sound = product > 1e-10 * square
+    inverse = np.where(sound, 1.0 / np.where(sound, product, 1.0), 0.0)
     q = gradient.copy()
-    weights = []
-    for s, c, inverse in reversed(pairs):
-        weight = inverse * (s * q).sum(1)
-        q -= weight[:, None] * c
-        weights.append(weight)
+    weights = np.empty_like(inverse)
+    for k in reversed(range(len(steps))):
+        weights[k] = inverse[k] * (moved[k] * q).sum(1)
+        q -= weights[k][:, None] * changed[k]
     length = np.sqrt((gradient * gradient).sum(1))
     size = np.minimum(1.0, _FIRST_STEP / np.where(length > 0.0, length, 1.0))
-    for _, c, inverse in pairs:  # the newest sound pair sets the scale
-        curvature = inverse * (c * c).sum(1)
+    for curvature in inverse * square:  # the newest sound pair sets the scale
         size = np.where(curvature > 0.0, 1.0 / np.where(curvature > 0.0, curvature, 1.0), size)
     direction = size[:, None] * q
-    for (s, c, inverse), weight in zip(pairs, reversed(weights), strict=True):
-        direction += (weight - inverse * (c * direction).sum(1))[:, None] * s
+    for k in range(len(steps)):
+        direction += (weights[k] - inverse[k] * (changed[k] * direction).sum(1))[:, None] * moved[k]
     uphill = (direction * gradient).sum(1) > 0.0
     return np.where(uphill[:, None], direction, (size[:, None] * gradient))

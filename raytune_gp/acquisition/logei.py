@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import erfcx, ndtr
 
-__all__ = ["LogEI", "Posterior", "log_ei", "log_h", "with_pending"]
+__all__ = ["LogEI", "Posterior", "log_ei", "log_h"]
 
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 # Below, 1 + zR has lost more digits than the first terms of its series, 1/z² - 3/z⁴ + .., leave out.
@@ -36,12 +36,6 @@ class Posterior(Protocol):
         self, x: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
         """`marginals`, and what turns gradients in them (b x s and b) into one in `x` (b x d)."""
-
-    def joint(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means (q x s) and covariance (q x q) at points `x` (q x d)."""
-
-    def condition(self, x: np.ndarray, values: np.ndarray) -> Posterior:
-        """The posterior given f = `values` (s x q) at points `x` (q x d) as well."""
 
 
 def log_h(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,20 +80,6 @@ class LogEI:
         return value, pull_back(by_mean, by_variance)
 
 
-def with_pending(posterior: Posterior, incumbent: float, pending: np.ndarray, normals: np.ndarray) -> LogEI:
-    """log EI over `posterior` (one variant) with the values at `pending` (q x d) integrated out.
-
-    `normals` (s x q) are standard normal draws, quasi-random for choice: one joint sample of the pending
-    values each.
-    """
-    if not len(pending):
-        return LogEI(posterior, np.array([incumbent]))
-    mean, covariance = posterior.joint(pending)
-    samples = mean.T + normals @ _root(covariance).T
-    incumbents = np.maximum(samples.max(1), incumbent)
-    return LogEI(posterior.condition(pending, samples), incumbents)
-
-
 def _terms(
     mean: np.ndarray, variance: np.ndarray, incumbent: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,9 +102,3 @@ def _terms(
     by_mean = share * slope / deviation
     by_variance = (share * (1.0 - z * slope)).sum(1) / (2.0 * variance)
     return value, by_mean, by_variance
-
-
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """A with AA' = `covariance` (q x q), also where points coincide: by eigenvalues, those below 0 cut."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))

@@ -1,7 +1,7 @@
 """The maximiser of an acquisition function over a mixed region.
 
-Quasi-random points and perturbations of the best configs so far are scored together; the best few climb by
-batched L-BFGS in the continuous columns (wide integer columns relaxed), then move level by level in the
+From a pool of quasi-random points and perturbations of the best configs so far the best few climb by batched
+L-BFGS in the continuous columns (wide integer columns relaxed), then move level by level in the
 discrete ones, each column in turn. The best point that is not taken wins.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from raytune_gp.acquisition.ascent import ascend
 from raytune_gp.acquisition.region import Region, Taken, sobol
 
-__all__ = ["Candidate", "maximise"]
+__all__ = ["Candidate", "Pool", "draw_pool", "maximise"]
 
 
 class Acquisition(Protocol):
@@ -45,36 +45,57 @@ class Candidate:
     exhausted: bool = False
 
 
-def maximise(
-    acquisition: Acquisition, region: Region, *, best: np.ndarray, taken: Taken, rng: np.random.Generator
-) -> Candidate:
-    """The point of `region` with the highest `acquisition` that is not `taken`.
+@dataclass(frozen=True)
+class Pool:
+    """Points of a region (b x d) to look at first; `whole` where they are all that it has."""
 
-    `best` (k x d) are places worth a look nearby. Where all is taken, the best of all, marked `exhausted`.
+    x: np.ndarray
+    whole: bool
+
+
+def draw_pool(region: Region, best: np.ndarray, rng: np.random.Generator) -> Pool:
+    """Quasi-random points of `region` and neighbours of `best` (k x d), or all points where they are few."""
+    everything = region.everything()
+    if everything is not None:
+        return Pool(everything, whole=True)
+    spread = sobol(_SOBOL, len(region.columns), int(rng.integers(2**31)))
+    return Pool(region.settle(np.concatenate([spread, _perturbed(best, region, rng)])), whole=False)
+
+
+def maximise(
+    acquisition: Acquisition,
+    region: Region,
+    pool: Pool,
+    values: np.ndarray,
+    *,
+    taken: Taken,
+    rng: np.random.Generator,
+) -> Candidate:
+    """The point of `region` with the highest `acquisition` that is not `taken`; `values` are those at `pool`.
+
+    Where all is taken, the best of all, marked `exhausted`.
     """
-    pool = region.everything()
-    if pool is None:
-        spread = sobol(_SOBOL, len(region.columns), int(rng.integers(2**31)))
-        pool = region.settle(np.concatenate([spread, _perturbed(best, region, rng)]))
-        values = _evaluate(acquisition, region, pool)
+    x, values = pool.x, _ordered(values)
+    if not pool.whole:
         tops = np.argsort(-values, kind="stable")[:_STARTS]
-        polished, heights = _polish(acquisition, region, pool[tops], values[tops])
-        pool, values = np.concatenate([polished, pool]), np.concatenate([heights, values])
-    else:
-        values = _evaluate(acquisition, region, pool)
+        polished, heights = _polish(acquisition, region, x[tops], values[tops])
+        x, values = np.concatenate([polished, x]), np.concatenate([heights, values])
     order = np.argsort(-values, kind="stable")
     for i in order:
-        if not taken(pool[i]):
-            return Candidate(pool[i], float(values[i]))
+        if not taken(x[i]):
+            return Candidate(x[i], float(values[i]))
     other = region.unused(taken, rng)
     if other is None:
-        return Candidate(pool[order[0]], float(values[order[0]]), exhausted=True)
+        return Candidate(x[order[0]], float(values[order[0]]), exhausted=True)
     return Candidate(other, float(_evaluate(acquisition, region, other[None])[0]))
 
 
 def _evaluate(acquisition: Acquisition, region: Region, x: np.ndarray) -> np.ndarray:
     """Values (b) at points `x` (b x d); what is not a number counts as the worst."""
-    values = acquisition(region.masked(x))
+    return _ordered(acquisition(region.masked(x)))
+
+
+def _ordered(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), -np.inf, values)
 
 
@@ -119,9 +140,8 @@ def _climb(
     movable[:, climbing] = True
     movable &= ~inactive
 
-    def value_and_gradient(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values, gradients = acquisition.with_gradient(np.where(inactive, np.nan, points))
-        return values, np.where(movable, gradients, 0.0)
+    def value_and_gradient(points: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return acquisition.with_gradient(np.where(inactive[rows], np.nan, points))
 
     climbed = region.settle(ascend(value_and_gradient, x, movable=movable)[0])
     return _better(x, values, climbed, _evaluate(acquisition, region, climbed))

@@ -2,7 +2,7 @@
 
 The first suggestions are quasi-random. From then on every request fits the surrogate, warm from the last
 fit's hyperparameters, and maximises the acquisition function once for each suggestion, each time
-conditioned on the suggestions before. Whatever fails numerically, the answer is quasi-random and its
+with the suggestions before among the pending. Whatever fails numerically, the answer is quasi-random and its
 provenance says why.
 """
 
@@ -14,11 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 
-from raytune_gp.acquisition.feasibility import Feasibility, FeasibleLogEI
-from raytune_gp.acquisition.logei import with_pending
-from raytune_gp.acquisition.optimize import maximise
+from raytune_gp.acquisition.batch import GreedyBatch
+from raytune_gp.acquisition.feasibility import Feasibility
 from raytune_gp.acquisition.region import Region, sobol
 from raytune_gp.errors import SpecError
 from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
@@ -36,7 +34,6 @@ _T = TypeVar("_T")
 
 _STREAM = 2  # keeps these random numbers apart from others of the same seed
 _FEWEST_VALUES = 3  # finished values below which a surrogate says nothing
-_SAMPLES = 16  # joint draws of the pending values
 _CENTRAL_50, _CENTRAL_90 = 0.6745, 1.6449  # half the widths of these intervals of a standard normal
 _BENT_FROM = 5  # observations a dimension from which on columns are bent
 _REFIT_FROM, _REFIT_GROWTH = 200, 1.05  # past so many observations, refit when they grew by a twentieth
@@ -44,18 +41,15 @@ _REFIT_FROM, _REFIT_GROWTH = 200, 1.05  # past so many observations, refit when 
 
 @dataclass(frozen=True)
 class _Model:
-    """The fitted surrogate: posterior, output warp, incumbent (a target), best places (k x d) and memory.
+    """The fitted surrogate as a batch of suggestions uses it, its output warp, and the memory of the fit.
 
-    `feasibility` is there where something has failed. `coverage` are the shares of what is known that lie in
-    the central 50 and 90 % intervals of what all the rest predicts: of a calibrated model .5 and .9.
+    `coverage` are the shares of what is known that lie in the central 50 and 90 % intervals of what all the
+    rest predicts: of a calibrated model .5 and .9.
     """
 
-    posterior: GPPosterior
-    feasibility: Feasibility | None
+    batch: GreedyBatch
     coverage: tuple[float, float]
     warp: OutputWarp
-    incumbent: float
-    best: np.ndarray
     memory: dict[str, Any]
 
 
@@ -117,18 +111,19 @@ class GPSearcher:
         model: _Model | Exception | None = None
         if enough and request.start + request.count > self._initial:
             model = _attempt(lambda: self._fit(request.memory, rng))
-        pending, taken = self._pending, set(self._taken)
+        taken = set(self._taken)
         suggestions = []
         for i in range(request.count):
             fixed = request.fixed[i] if request.fixed else {}
             ordinal = request.start + i
             config, provenance = self._one(
-                model if ordinal >= self._initial else None, ordinal, fixed, pending, taken, rng
+                model if ordinal >= self._initial else None, ordinal, fixed, taken, rng
             )
-            seen = {"pending": len(pending), "observations": len(self._values)}
+            seen = {"pending": len(self._pending) + i, "observations": len(self._values)}
             suggestions.append(Suggestion(config, {**provenance, **seen}))
             taken.add(self._space.key(config))
-            pending = np.concatenate([pending, self._masked(self._encoding.encode([config]), [config])])
+            if isinstance(model, _Model):
+                model.batch.add(self._masked(self._encoding.encode([config]), [config]))
         return SuggestionBatch(suggestions, model.memory if isinstance(model, _Model) else request.memory)
 
     def _one(
@@ -136,14 +131,13 @@ class GPSearcher:
         model: _Model | Exception | None,
         ordinal: int,
         fixed: Mapping[str, Any],
-        pending: np.ndarray,
         taken: set[Hashable],
         rng: np.random.Generator,
     ) -> tuple[Config, dict[str, Any]]:
         """A config and its provenance: by `model`, or quasi-random where it is None or an error."""
         outcome: Any = model
         if isinstance(model, _Model):
-            outcome = _attempt(lambda: self._best(model, fixed, pending, taken, rng))
+            outcome = _attempt(lambda: self._best(model, fixed, taken, rng))
         if isinstance(outcome, tuple):
             return outcome
         method = "initial" if outcome is None else f"fallback: {type(outcome).__name__}: {outcome}"
@@ -172,7 +166,15 @@ class GPSearcher:
         incumbent, best = float(means[order[0]]), self._places[order[:3]]
         off = np.abs(posterior.leave_one_out()[np.isfinite(self._values)])
         coverage = (float((off < _CENTRAL_50).mean()), float((off < _CENTRAL_90).mean()))
-        return _Model(posterior, feasibility, coverage, warp, incumbent, best, remembered)
+        batch = GreedyBatch(
+            posterior,
+            incumbent,
+            best,
+            self._pending,
+            feasibility=feasibility,
+            seed=int(rng.integers(2**31)),
+        )
+        return _Model(batch, coverage, warp, remembered)
 
     def _feasibility(
         self,
@@ -200,23 +202,14 @@ class GPSearcher:
         self,
         model: _Model,
         fixed: Mapping[str, Any],
-        pending: np.ndarray,
         taken: set[Hashable],
         rng: np.random.Generator,
     ) -> tuple[Config, dict[str, Any]]:
         """The config of highest log-EI, and what the surrogate says of it."""
-        normals = np.empty((_SAMPLES, 0))
-        if len(pending):
-            uniform = sobol(_SAMPLES, len(pending), int(rng.integers(2**31)))
-            normals = ndtri(uniform)
-        improvement = with_pending(model.posterior, model.incumbent, pending, normals)
-        acquisition = FeasibleLogEI(improvement, model.feasibility) if model.feasibility else improvement
-        region = self._region(fixed)
-        candidate = maximise(
-            acquisition, region, best=model.best, taken=lambda x: self._key(x, fixed) in taken, rng=rng
-        )
+        batch, region = model.batch, self._region(fixed)
+        candidate, improvement = batch.propose(region, lambda x: self._key(x, fixed) in taken, rng)
         point = region.masked(candidate.x[None])
-        means, variances = model.posterior.marginals(point)
+        means, variances = batch.posterior.marginals(point)
         mean, variance = float(means[0, 0]), float(variances[0])
         median, half_width = model.warp.inverse(mean, variance**0.5)
         provenance = {
@@ -224,11 +217,11 @@ class GPSearcher:
             "predicted_mean": median,
             "predicted_deviation": half_width,
             "log_ei": float(improvement(point)[0]),
-            "aim": "exploit" if mean > model.incumbent else "explore",
+            "aim": "exploit" if mean > batch.incumbent else "explore",
         }
         provenance["coverage_50"], provenance["coverage_90"] = model.coverage
-        if model.feasibility is not None:
-            provenance["probability_feasible"] = float(np.exp(model.feasibility(point)[0]))
+        if batch.feasibility is not None:
+            provenance["probability_feasible"] = float(np.exp(batch.feasibility(point)[0]))
         if candidate.exhausted:
             provenance["exhausted"] = True
         return self._encoding.decode(candidate.x[None], fixed)[0], provenance

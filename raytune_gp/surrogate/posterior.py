@@ -1,4 +1,4 @@
-"""The posterior of the Gaussian process in closed form: marginals, joint, and conditioning on further values.
+"""The posterior of the Gaussian process in closed form: marginals, joint, and what `pending` extends them by.
 
 Equal to what `MaternGP` predicts (tested), without its overhead.
 """
@@ -6,26 +6,29 @@ Equal to what `MaternGP` predicts (tested), without its overhead.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import blas, cholesky, lapack
 
 from raytune_gp.surrogate.features import FeatureMap
-from raytune_gp.surrogate.gp import NOISE_FLOOR, Hyperparameters
+from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.matern import correlation, matern52, root_and_decay
 
-__all__ = ["GPPosterior"]
+__all__ = ["SMALLEST_VARIANCE", "GPPosterior", "Pullback", "inverse_of_triangle"]
+
+SMALLEST_VARIANCE = 1e-12
+"""What a variance is at least, where rounding would have it 0 or less."""
 
 Pullback = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class GPPosterior:
-    """f given values, under one set of hyperparameters, in s variants that differ in the values alone.
+    """f given values, under one set of hyperparameters.
 
     `scaled` (N x D) are the known points' features, bent and over their lengthscales, `inverse` (N x N) is
-    the inverse of the lower Cholesky factor of their covariance, `whitened` (N x s) that inverse times
+    the inverse of the lower Cholesky factor of their covariance, `whitened` (N x 1) that inverse times
     (values - mean).
     """
 
@@ -40,42 +43,40 @@ class GPPosterior:
         cls, features: FeatureMap, hyperparameters: Hyperparameters, x: np.ndarray, y: np.ndarray
     ) -> GPPosterior:
         """Condition the prior on noisy targets `y` (n) at points `x` (n x d, NaN where inactive)."""
-        nothing = cls(
-            features,
-            hyperparameters,
-            np.empty((0, len(features.groups))),
-            np.empty((0, 0)),
-            np.empty((0, 1)),
-        )
-        return nothing._extended(x, y[None], hyperparameters.noise)
+        scaled = _scaled(features, hyperparameters, features(x))
+        covariance = hyperparameters.scale * matern52(scaled, scaled)
+        covariance.flat[:: len(x) + 1] += hyperparameters.noise
+        factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+        inverse = inverse_of_triangle(factor)
+        whitened = inverse @ (y - hyperparameters.mean)
+        return cls(features, hyperparameters, scaled, inverse, whitened[:, None])
 
     def marginals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means (b x s) and variance (b) of f at points `x` (b x d)."""
-        return self._marginals(self._whiten(self._covariance(self._scaled(x))))
+        """Means (b x 1) and variance (b) of f at points `x` (b x d)."""
+        return self.marginals_of(self.whiten(self.covariance(self.scale(x), self.scaled)))
+
+    def marginals_of(self, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means (b x 1) and variance (b) where `half` (b x N) is the covariance with the known, whitened."""
+        variance = self.hyperparameters.scale - np.einsum("ij,ij->i", half, half)
+        return self.hyperparameters.mean + half @ self.whitened, np.maximum(variance, SMALLEST_VARIANCE)
 
     def pulling_marginals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, Pullback]:
-        """`marginals`, and what turns gradients in them (b x s and b) into one in `x` (b x d)."""
-        features = self.features(x)
-        scaled = self._bent(features)
-        root, decay = root_and_decay(scaled, self.scaled)
-        half = self._whiten(self.hyperparameters.scale * correlation(root, decay))
-        means, variance = self._marginals(half)
+        """`marginals`, and what turns gradients in them (b x 1 and b) into one in `x` (b x d)."""
+        covariance, pull_back_covariance = self.pulling_covariance(x, self.scaled)
+        half = self.whiten(covariance)
+        means, variance = self.marginals_of(half)
 
         def pull_back(by_means: np.ndarray, by_variance: np.ndarray) -> np.ndarray:
             by_half = by_means @ self.whitened.T - 2.0 * by_variance[:, None] * half
-            by_squared = self._triangle_times(by_half, transposed=False)
-            by_squared *= (-5.0 / 6.0 * self.hyperparameters.scale) * (1.0 + root) * decay
-            by_scaled = 2.0 * (by_squared.sum(1)[:, None] * scaled - by_squared @ self.scaled)
-            by_bent = by_scaled * self._inverse_lengths
-            return self.features.pull_back(x, self.hyperparameters.input_warp.pull_back(features, by_bent))
+            return pull_back_covariance(self.pull_back_half(by_half))
 
         return means, variance, pull_back
 
     def joint(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means (q x s) and covariance (q x q) of f at points `x` (q x d)."""
-        scaled = self._scaled(x)
-        half = self._whiten(self._covariance(scaled))
-        covariance = self.hyperparameters.scale * matern52(scaled, scaled) - half @ half.T
+        """Means (q x 1) and covariance (q x q) of f at points `x` (q x d)."""
+        scaled = self.scale(x)
+        half = self.whiten(self.covariance(scaled, self.scaled))
+        covariance = self.covariance(scaled, scaled) - half @ half.T
         return self.hyperparameters.mean + half @ self.whitened, covariance
 
     def leave_one_out(self) -> np.ndarray:
@@ -88,65 +89,60 @@ class GPPosterior:
         precision = np.einsum("ij,ij->j", self.inverse, self.inverse)
         return weights / np.sqrt(precision)[:, None]
 
-    def condition(self, x: np.ndarray, values: np.ndarray) -> GPPosterior:
-        """This posterior given f = `values` (s x q) at points `x` (q x d) too, up to the noise floor.
+    def scale(self, x: np.ndarray) -> np.ndarray:
+        """Features (b x D) of points `x` (b x d), bent and over their lengthscales."""
+        return _scaled(self.features, self.hyperparameters, self.features(x))
 
-        A single variant becomes as many as `values` has rows. O(N²q): the Cholesky factor is appended to.
+    def covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Prior covariance (n x m) of points by their scaled features `a` (n x D) and `b` (m x D)."""
+        return self.hyperparameters.scale * matern52(a, b)
+
+    def pulling_covariance(
+        self, x: np.ndarray, others: np.ndarray
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """Prior covariance (b x m) of points `x` (b x d) with those of scaled features `others` (m x D).
+
+        And what turns a gradient in it (b x m, which it overwrites) into one in `x` (b x d).
         """
-        return self._extended(x, values, NOISE_FLOOR * self.hyperparameters.scale)
+        features = self.features(x)
+        scaled = _scaled(self.features, self.hyperparameters, features)
+        root, decay = root_and_decay(scaled, others)
 
-    def _extended(self, x: np.ndarray, values: np.ndarray, noise: float) -> GPPosterior:
-        """Append to the inverse factor A: [[A, 0], [-C⁻¹BA, C⁻¹]], B the cross term, C the Schur factor."""
-        old, new = len(self.inverse), len(x)
-        scaled = self._scaled(x)
-        cross = self._whiten(self._covariance(scaled))
-        schur = self.hyperparameters.scale * matern52(scaled, scaled) - cross @ cross.T
-        schur.flat[:: new + 1] += noise
-        corner = _inverse_of_triangle(cholesky(schur, lower=True, check_finite=False))
-        inverse = np.zeros((old + new, old + new))
-        inverse[:old, :old] = self.inverse
-        inverse[old:, :old] = -corner @ self._triangle_times(cross, transposed=False)
-        inverse[old:, old:] = corner
-        whitened = np.broadcast_to(self.whitened, (old, len(values)))
-        added = corner @ ((values.T - self.hyperparameters.mean) - cross @ whitened)
-        return replace(
-            self,
-            scaled=np.concatenate([self.scaled, scaled]),
-            inverse=inverse,
-            whitened=np.concatenate([whitened, added]),
-        )
+        def pull_back(by_covariance: np.ndarray) -> np.ndarray:
+            by_squared = by_covariance
+            by_squared *= (-5.0 / 6.0 * self.hyperparameters.scale) * (1.0 + root) * decay
+            by_scaled = 2.0 * (by_squared.sum(1)[:, None] * scaled - by_squared @ others)
+            by_bent = by_scaled * _inverse_lengths(self.features, self.hyperparameters)
+            return self.features.pull_back(x, self.hyperparameters.input_warp.pull_back(features, by_bent))
 
-    def _marginals(self, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means and variance where `half` (b x N) is the covariance with the known points, whitened."""
-        variance = self.hyperparameters.scale - np.einsum("ij,ij->i", half, half)
-        return self.hyperparameters.mean + half @ self.whitened, np.maximum(variance, 1e-12)
+        return self.hyperparameters.scale * correlation(root, decay), pull_back
 
-    def _whiten(self, covariance: np.ndarray) -> np.ndarray:
+    def whiten(self, covariance: np.ndarray) -> np.ndarray:
         """Covariances (b x N) with the known points, times the inverse factor's transpose."""
-        return self._triangle_times(covariance, transposed=True)
+        return _triangle_times(covariance, self.inverse, transposed=True)
 
-    def _triangle_times(self, rows: np.ndarray, *, transposed: bool) -> np.ndarray:
-        """`rows` (b x N) times the inverse factor, in half the time of a full product."""
-        if not rows.size:
-            return rows
-        # BLAS counts by columns: it sees both arrays transposed, and the factor as an upper triangle.
-        return blas.dtrmm(1.0, self.inverse.T, rows.T, side=0, lower=0, trans_a=transposed).T
-
-    @property
-    def _inverse_lengths(self) -> np.ndarray:
-        return 1.0 / np.array(self.hyperparameters.lengthscales)[self.features.groups]
-
-    def _scaled(self, x: np.ndarray) -> np.ndarray:
-        return self._bent(self.features(x))
-
-    def _bent(self, features: np.ndarray) -> np.ndarray:
-        return self.hyperparameters.input_warp(features) * self._inverse_lengths
-
-    def _covariance(self, scaled: np.ndarray) -> np.ndarray:
-        """Prior covariance (b x N) of points, by their scaled features (b x D), with the known ones."""
-        return self.hyperparameters.scale * matern52(scaled, self.scaled)
+    def pull_back_half(self, by_half: np.ndarray) -> np.ndarray:
+        """The gradient (b x N) in covariances of what has gradient `by_half` (b x N) in the whitened ones."""
+        return _triangle_times(by_half, self.inverse, transposed=False)
 
 
-def _inverse_of_triangle(factor: np.ndarray) -> np.ndarray:
+def _triangle_times(rows: np.ndarray, triangle: np.ndarray, *, transposed: bool) -> np.ndarray:
+    """`rows` (b x n) times a lower `triangle` (n x n) or its transpose: half the time of a full product."""
+    if not rows.size:
+        return rows
+    # BLAS counts by columns: it sees both arrays transposed, and the triangle as an upper one.
+    return blas.dtrmm(1.0, triangle.T, rows.T, side=0, lower=0, trans_a=transposed).T
+
+
+def inverse_of_triangle(factor: np.ndarray) -> np.ndarray:
     """The inverse of a lower triangular matrix (n x n); n may be 0."""
-    return lapack.dtrtri(factor, lower=1)[0] if len(factor) else factor
+    return np.ascontiguousarray(lapack.dtrtri(factor, lower=1)[0]) if len(factor) else factor
+
+
+def _inverse_lengths(features: FeatureMap, hyperparameters: Hyperparameters) -> np.ndarray:
+    return 1.0 / np.array(hyperparameters.lengthscales)[features.groups]
+
+
+def _scaled(features: FeatureMap, hyperparameters: Hyperparameters, mapped: np.ndarray) -> np.ndarray:
+    """The features `mapped` (b x D) bent and over their lengthscales."""
+    return hyperparameters.input_warp(mapped) * _inverse_lengths(features, hyperparameters)

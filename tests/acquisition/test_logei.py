@@ -10,10 +10,11 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import ndtri
 
-from raytune_gp.acquisition.logei import LogEI, log_ei, log_h, with_pending
+from raytune_gp.acquisition.logei import LogEI, log_ei, log_h
 from raytune_gp.acquisition.region import sobol
 from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.gp import Hyperparameters
+from raytune_gp.surrogate.pending import PendingPosterior
 from raytune_gp.surrogate.posterior import GPPosterior
 
 FEATURES = FeatureMap([Column(), Column()])
@@ -22,6 +23,11 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.random((10, 2)), RNG.standard_normal(10)
 POSTERIOR = GPPosterior.of(FEATURES, HYPER, X, Y)
 NEW, PENDING = RNG.random((5, 2)), RNG.random((3, 2))
+
+
+def with_pending(incumbent: float, pending: np.ndarray, normals: np.ndarray) -> LogEI:
+    drawn = PendingPosterior.of(POSTERIOR).extended(pending).drawn(normals)
+    return LogEI(drawn, np.maximum(drawn.values.max(1, initial=-np.inf), incumbent)[: drawn.normals.shape[1]])
 
 
 def exact_h(z: float) -> tuple[mpmath.mpf, mpmath.mpf]:
@@ -68,7 +74,7 @@ def test_variants_are_averaged_before_the_logarithm() -> None:
 
 
 def test_without_pending_points_it_is_plain_log_ei() -> None:
-    acquisition = with_pending(POSTERIOR, 0.7, np.empty((0, 2)), np.empty((16, 0)))
+    acquisition = with_pending(0.7, np.empty((0, 2)), np.empty((16, 0)))
     np.testing.assert_array_equal(acquisition(NEW), LogEI(POSTERIOR, np.array([0.7]))(NEW))
 
 
@@ -76,7 +82,7 @@ def test_with_pending_points_it_is_the_gain_in_joint_expected_improvement() -> N
     """EI(x | pending) = qEI(x, pending) - qEI(pending), the right side by brute-force sampling."""
     incumbent = 0.8
     draws = ndtri(sobol(4096, 3, seed=1))
-    gain = np.exp(with_pending(POSTERIOR, incumbent, PENDING, draws)(NEW))
+    gain = np.exp(with_pending(incumbent, PENDING, draws)(NEW))
 
     mean, covariance = POSTERIOR.joint(np.concatenate([PENDING, NEW]))
     normal = stats.multivariate_normal(mean[:, 0], covariance, allow_singular=True, seed=3)
@@ -87,7 +93,7 @@ def test_with_pending_points_it_is_the_gain_in_joint_expected_improvement() -> N
 
 
 def test_few_samples_are_near_the_limit_and_pending_points_repel() -> None:
-    few, many = (with_pending(POSTERIOR, 0.8, PENDING, ndtri(sobol(s, 3, seed=2))) for s in (16, 4096))
+    few, many = (with_pending(0.8, PENDING, ndtri(sobol(s, 3, seed=2))) for s in (16, 4096))
     np.testing.assert_allclose(np.exp(few(NEW)), np.exp(many(NEW)), rtol=0.2, atol=1e-3)
     plain = LogEI(POSTERIOR, np.array([0.8]))
     assert (few(PENDING) < plain(PENDING) - 1).all()
@@ -95,7 +101,7 @@ def test_few_samples_are_near_the_limit_and_pending_points_repel() -> None:
 
 @pytest.mark.parametrize("pending", [PENDING, PENDING[:0]])
 def test_gradients_are_those_of_differences(pending: np.ndarray) -> None:
-    acquisition = with_pending(POSTERIOR, 0.8, pending, ndtri(sobol(8, 3, seed=2))[:, : len(pending)])
+    acquisition = with_pending(0.8, pending, ndtri(sobol(8, 3, seed=2))[:, : len(pending)])
     values, gradients = acquisition.with_gradient(NEW)
     np.testing.assert_allclose(values, acquisition(NEW), rtol=1e-12)
     for j in range(2):
@@ -105,5 +111,5 @@ def test_gradients_are_those_of_differences(pending: np.ndarray) -> None:
 
 
 def test_a_config_pending_twice_is_no_trouble() -> None:
-    acquisition = with_pending(POSTERIOR, 0.8, np.repeat(PENDING[:1], 2, axis=0), ndtri(sobol(16, 2, seed=2)))
+    acquisition = with_pending(0.8, np.repeat(PENDING[:1], 2, axis=0), ndtri(sobol(16, 2, seed=2)))
     assert np.isfinite(acquisition(NEW)).all()

@@ -11,9 +11,10 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from raytune_gp.acquisition import optimize
 from raytune_gp.acquisition.ascent import ascend
-from raytune_gp.acquisition.optimize import maximise
-from raytune_gp.acquisition.region import Region, sobol
+from raytune_gp.acquisition.optimize import Candidate, draw_pool
+from raytune_gp.acquisition.region import Region, Taken, sobol
 from raytune_gp.surrogate.features import Column
 
 FREE3 = np.full(3, np.nan)
@@ -44,7 +45,15 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def rosenbrock(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def maximise(
+    acquisition: Utility, region: Region, *, best: np.ndarray, taken: Taken, rng: np.random.Generator
+) -> Candidate:
+    pool = draw_pool(region, best, rng)
+    values = acquisition(region.masked(pool.x))
+    return optimize.maximise(acquisition, region, pool, values, taken=taken, rng=rng)
+
+
+def rosenbrock(x: np.ndarray, _: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     a, b = 2 * x[:, 0], 2 * x[:, 1]
     value = -((1 - a) ** 2) - 100 * (b - a**2) ** 2
     slope = np.stack([2 * (1 - a) + 400 * a * (b - a**2), -200 * (b - a**2)], axis=1)
@@ -65,11 +74,25 @@ def test_a_start_does_not_depend_on_the_others() -> None:
     np.testing.assert_array_equal(together[2], alone[0])
 
 
+def test_only_starts_that_still_climb_are_evaluated() -> None:
+    starts = np.array([[0.5, 0.5], [0.1, 0.9]])  # the first is the top already
+    asked: list[list[int]] = []
+
+    def function(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(rows.tolist())
+        return rosenbrock(x)
+
+    ascend(function, starts, movable=np.ones_like(starts, dtype=bool))
+    assert asked[0] == [0, 1]
+    assert len(asked) > 3
+    assert all(rows == [1] for rows in asked[1:])
+
+
 def test_the_ascent_stops_at_the_bounds_as_scipy_does() -> None:
     matrix = np.array([[3.0, 1.0, 0.2], [1.0, 2.0, -0.4], [0.2, -0.4, 1.0]])
     target = np.array([1.4, -0.3, 0.6])
 
-    def function(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def function(x: np.ndarray, _: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         away = x - target
         return -0.5 * ((away @ matrix) * away).sum(1), -away @ matrix
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from scipy.linalg import LinAlgError
 
 from benchmarks.synthetic import PROBLEMS, Problem, run
+from raytune_gp.acquisition import batch as greedy
 from raytune_gp.errors import SpecError
 from raytune_gp.protocols import Searcher, SuggestionRequest
 from raytune_gp.searchers import gp
@@ -251,12 +253,14 @@ def test_constant_metrics_are_no_trouble(value: float) -> None:
     assert all(s.provenance["method"] == "gp" for s in batch.suggestions)
 
 
-@pytest.mark.parametrize("broken", ["fit", "maximise"])
-def test_a_numerical_failure_falls_back_and_says_so(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("broken", [(gp, "fit"), (greedy, "maximise")], ids=["fit", "maximise"])
+def test_a_numerical_failure_falls_back_and_says_so(
+    broken: tuple[ModuleType, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise LinAlgError("not positive definite")
 
-    monkeypatch.setattr(gp, broken, fail)
+    monkeypatch.setattr(*broken, fail)
     observations = observe(MIXED, 20)
     batch = searcher(MIXED, observations).suggest(SuggestionRequest(0, 2, start=20))
     assert {s.provenance["method"] for s in batch.suggestions} == {

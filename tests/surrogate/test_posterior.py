@@ -1,4 +1,4 @@
-"""The posterior agrees with GPyTorch and the textbook formula, also after conditioning on more points."""
+"""The posterior agrees with GPyTorch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from raytune_gp.surrogate.features import Column, FeatureMap
-from raytune_gp.surrogate.gp import NOISE_FLOOR, Hyperparameters, MaternGP
+from raytune_gp.surrogate.gp import Hyperparameters, MaternGP
 from raytune_gp.surrogate.matern import matern52
 from raytune_gp.surrogate.posterior import GPPosterior
 
@@ -24,13 +24,6 @@ def points(n: int, seed: int) -> np.ndarray:
 
 
 X, Y, NEW = points(20, 0), np.random.default_rng(9).standard_normal(20), points(6, 1)
-VALUES = np.random.default_rng(3).standard_normal((4, 3))
-
-
-def prior(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    lengths = np.array(HYPER.lengthscales)[FEATURES.groups]
-    bend = HYPER.input_warp
-    return HYPER.scale * matern52(bend(FEATURES(a)) / lengths, bend(FEATURES(b)) / lengths)
 
 
 def test_matern_is_gpytorchs_own() -> None:
@@ -58,30 +51,8 @@ def test_marginals_and_joint_equal_gpytorchs() -> None:
     np.testing.assert_allclose(covariance, expected.covariance_matrix.numpy(), atol=1e-7)
 
 
-def test_conditioning_is_the_textbook_formula_with_everything_at_once() -> None:
-    pending = points(3, 2)
-    mean, variance = GPPosterior.of(FEATURES, HYPER, X, Y).condition(pending, VALUES).marginals(NEW)
-
-    known = np.concatenate([X, pending])
-    noise = np.array([HYPER.noise] * 20 + [NOISE_FLOOR * HYPER.scale] * 3)
-    covariance = prior(known, known) + np.diag(noise)
-    weights = np.linalg.solve(covariance, prior(known, NEW))
-    targets = np.concatenate([np.broadcast_to(Y, (4, 20)), VALUES], axis=1)
-    np.testing.assert_allclose(mean, HYPER.mean + ((targets - HYPER.mean) @ weights).T, rtol=1e-6)
-    np.testing.assert_allclose(variance, HYPER.scale - (prior(NEW, known) * weights.T).sum(1), rtol=1e-6)
-
-
-def test_conditioning_twice_is_conditioning_once() -> None:
-    pending = points(3, 2)
-    posterior = GPPosterior.of(FEATURES, HYPER, X, Y)
-    once = posterior.condition(pending, VALUES)
-    twice = posterior.condition(pending[:1], VALUES[:, :1]).condition(pending[1:], VALUES[:, 1:])
-    for a, b in zip(once.marginals(NEW), twice.marginals(NEW), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6)
-
-
 def test_pulling_marginals_are_the_marginals_and_pull_gradients_back() -> None:
-    posterior = GPPosterior.of(FEATURES, HYPER, X, Y).condition(points(3, 2), VALUES)
+    posterior = GPPosterior.of(FEATURES, HYPER, X, Y)
     means, variance, pull_back = posterior.pulling_marginals(NEW)
     for a, b in zip((means, variance), posterior.marginals(NEW), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -102,11 +73,3 @@ def test_pulling_marginals_are_the_marginals_and_pull_gradients_back() -> None:
 def test_gradients_are_finite_at_a_known_point() -> None:
     means, variance, pull_back = GPPosterior.of(FEATURES, HYPER, X, Y).pulling_marginals(X[:3])
     assert np.isfinite(pull_back(np.ones_like(means), np.ones_like(variance))).all()
-
-
-def test_coinciding_pending_points_are_no_trouble() -> None:
-    posterior = GPPosterior.of(FEATURES, HYPER, X, Y)
-    twice = np.repeat(NEW[:1], 3, axis=0)
-    mean, variance = posterior.condition(twice, np.zeros((2, 3))).marginals(NEW)
-    assert np.isfinite(mean).all()
-    assert (variance > 0).all()
