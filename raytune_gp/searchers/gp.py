@@ -97,12 +97,12 @@ class GPSearcher:
 
     def update(self, completed: Sequence[Observation], pending: Sequence[Config]) -> None:
         """Take a full snapshot. Raises SpaceError for a config with a value that the space cannot place."""
-        configs = [o.config for o in completed]
         self._values = np.array([np.nan if o.values is None else o.values[0] for o in completed], dtype=float)
-        self._places = self._encoding.encode(configs)
-        self._points = self._masked(self._places, configs)
-        self._pending = self._masked(self._encoding.encode(pending), pending)
-        self._taken = frozenset(self._encoding.keys([*configs, *pending]))
+        places, active = self._encoding.place([*(o.config for o in completed), *pending])
+        points = np.where(active | ~self._conditional, places, np.nan)
+        count = len(self._values)
+        self._places, self._points, self._pending = places[:count], points[:count], points[count:]
+        self._taken = frozenset(self._encoding.keys(places, active))
 
     def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
         """`request.count` configs. None is finished or pending, unless everything in its grid cell is."""
@@ -123,7 +123,8 @@ class GPSearcher:
             suggestions.append(Suggestion(config, {**provenance, **seen}))
             taken.add(self._space.key(config))
             if isinstance(model, _Model):
-                model.batch.add(self._masked(self._encoding.encode([config]), [config]))
+                place, active = self._encoding.place([config])
+                model.batch.add(np.where(active | ~self._conditional, place, np.nan))
         return SuggestionBatch(suggestions, model.memory if isinstance(model, _Model) else request.memory)
 
     def _one(
@@ -247,10 +248,6 @@ class GPSearcher:
     def _active(self, x: np.ndarray) -> np.ndarray:
         """Which columns exist at points `x` (n x d)."""
         return self._encoding.active(self._encoding.decode(x)) | ~self._conditional
-
-    def _masked(self, x: np.ndarray, configs: Sequence[Config]) -> np.ndarray:
-        """Places `x` (n x d) of `configs` for the surrogate: NaN where a condition does not hold."""
-        return np.where(self._encoding.active(configs) | ~self._conditional, x, np.nan)
 
     def _key(self, x: np.ndarray, fixed: Mapping[str, Any]) -> Hashable:
         return self._space.key(self._encoding.decode(x[None], fixed)[0])

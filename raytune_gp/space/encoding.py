@@ -64,19 +64,21 @@ class Encoding:
         Raises:
             SpaceError: a value that is no number where one is needed, or an unknown choice.
         """
-        return self._place(configs)[0]
+        return self.place(configs)[0]
 
     def active(self, configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """Which parameters each config has, and its conditions allow, n x d flags."""
-        return self._place(configs)[1]
+        return self.place(configs)[1]
 
-    def keys(self, configs: Sequence[Mapping[str, Any]]) -> list[Hashable]:
-        """`SearchSpace.key` of each config, for many at once."""
-        points, mask = self._place(configs)
-        rows = zip(points.tolist(), mask.tolist(), strict=True)
-        return [tuple(place if on else None for place, on in zip(*row, strict=True)) for row in rows]
+    @staticmethod
+    def keys(points: np.ndarray, active: np.ndarray) -> list[Hashable]:
+        """`SearchSpace.key` of each config, from what `place` says of it."""
+        values = points.astype(object)
+        values[~active] = None
+        return list(map(tuple, values.tolist()))
 
-    def _place(self, configs: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    def place(self, configs: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+        """What `encode` and `active` say, n x d each, at the cost of one. Raises as `encode` does."""
         rows = [self.space.flat(config, strict=False) for config in configs]
         points = np.full((len(rows), len(self._names)), CENTRE)
         present = np.zeros(points.shape, dtype=bool)
