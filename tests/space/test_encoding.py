@@ -178,7 +178,7 @@ def test_encoding_2000_configs_takes_milliseconds() -> None:
     configs = encoding.decode(np.random.default_rng(0).random((2000, 10)))
     took = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         encoding.encode(configs)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert min(took) < 0.05
