@@ -106,8 +106,9 @@ class Launch:
         Storage(self.spec.storage_path, self.spec.name)
         if self.executor == "ray":
             from raytune_gp.execution.driver import admit
+            from raytune_gp.execution.searcher_gpu import gpu_share
 
-            admit(self.spec)
+            admit(self.spec, gpu_share(self.parts.searcher))
 
     def _changes(self, state: RunState) -> dict[str, Any]:
         """What this call asks for beyond the run in the journal; tells what else has changed."""
@@ -179,6 +180,7 @@ class Launch:
         from raytune_gp.execution.coordinator import RunPlan
         from raytune_gp.execution.driver import follow, start_coordinator
         from raytune_gp.execution.payload import Payload
+        from raytune_gp.execution.searcher_gpu import gpu_share
         from raytune_gp.execution.worker import WorkerSettings
 
         spec = self.spec
@@ -197,7 +199,8 @@ class Launch:
             parameters=parameters,
         )
         parts = Payload.of(self.parts, storage)
-        plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker)
+        gpus = gpu_share(self.parts.searcher)
+        plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker, gpus=gpus)
         coordinator = start_coordinator(plan, self._workers_ahead(state))
         follow(coordinator, state, audience.hear, audience.pause)
 

@@ -63,7 +63,8 @@ class Searcher(Protocol):
     `suggest` is a function of the last `update`, of the request, and of what the constructor was given;
     caches never change an answer, and what was suggested is not recorded (the caller says what is
     pending). `uses_results` is False where the answer does not depend on `update`: such suggestions can
-    be asked for ahead of time.
+    be asked for ahead of time. In runs on Ray, one with a `device` that is `"cuda"` gets a share of a GPU;
+    the process of any other sees none.
     """
 
     uses_results: bool

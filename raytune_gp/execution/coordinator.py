@@ -41,6 +41,7 @@ class RunPlan:
     """The coordinator's constructor arguments; small, since they must outlive the driver.
 
     `started` is how many workers the driver makes ahead, under the names that a new run gives its first.
+    `gpus` is the share of a GPU that is reserved for a searcher that computes on one.
     """
 
     run: str
@@ -50,6 +51,7 @@ class RunPlan:
     parts: Payload
     worker: WorkerSettings
     started: int = 0
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,10 @@ class Coordinator:
     """The actor of one run."""
 
     def __init__(self, plan: RunPlan):
-        # The searcher runs on the CPU; without this the actor would see every GPU of the node. Set here and
-        # not in a runtime_env, which the workers would inherit.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        if not plan.gpus:
+            # The searcher runs on the CPU; without this the actor would see every GPU of the node. Set here
+            # and not in a runtime_env, which the workers would inherit.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._plan = plan
         self._journal = SQLJournal(plan.journal)
         parts: Parts = plan.parts.load(Storage(plan.worker.storage_path, plan.run))

@@ -22,6 +22,7 @@ from raytune_gp.events import Event, RunEnded
 from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
+from raytune_gp.execution.searcher_gpu import check_share
 from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
@@ -44,13 +45,16 @@ workers that wait for their resources cost nothing."""
 Listener = Callable[[RunState, Sequence[Event]], None]
 
 
-def admit(spec: ExperimentSpec) -> None:
+def admit(spec: ExperimentSpec, gpus: float = 0.0) -> None:
     """Connect to Ray, and refuse a run that it cannot take, before anything is written.
 
-    Raises RunExistsError where the run is going on already, and SpecError where no node could hold a trial.
+    Raises RunExistsError where the run is going on already, and SpecError where no node could hold a trial,
+    beside the coordinator with its share `gpus` of a GPU on this one.
     """
     init_ray()
-    never = why_it_never_fits(spec.resources)
+    if gpus:
+        check_share(gpus)
+    never = why_it_never_fits(spec.resources, gpus)
     if never is not None:
         raise SpecError(f"resources_per_trial can never be met: {never}. Ask for less, or add such a node")
     with contextlib.suppress(ValueError):
@@ -63,9 +67,10 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
 
     Of a new run, up to `ahead` workers are made beside it, as many as fit: they start while it does, and it
     finds them under the names that it gives its first workers. One that it never asks for leaves by itself
-    when the run is over.
+    when the run is over. None are made beside a coordinator that reserves a share of a GPU, which they could
+    take first.
     """
-    if ahead:
+    if ahead and not plan.gpus:
         free, total = slots_free(plan.worker.resources), slots_in_all(plan.worker.resources)
         plan = replace(plan, started=int(min(ahead, max(free, min(total, FEW)))))
     here = ray.get_runtime_context().get_node_id()
@@ -73,6 +78,7 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
         "name": plan.worker.coordinator,
         "namespace": NAMESPACE,
         "num_cpus": 0,
+        "num_gpus": plan.gpus,
         "max_restarts": -1,
         "max_task_retries": 0,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),

@@ -98,15 +98,16 @@ def slots_in_all(resources: Mapping[str, Any]) -> int:
     return sum(fits(resources, node["Resources"]) for node in ray.nodes() if node["Alive"])
 
 
-def why_it_never_fits(resources: Mapping[str, Any]) -> str | None:
+def why_it_never_fits(resources: Mapping[str, Any], gpus: float = 0.0) -> str | None:
     """What the cluster has, if no node of it can ever hold a trial of `resources`; else None.
 
-    Waits while nodes are joining; where an autoscaler may bring others, there is no never.
+    `gpus` is what the coordinator reserves on this node. Waits while nodes are joining; where an autoscaler
+    may bring others, there is no never.
     """
     import ray
 
     while True:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = [_left(node, gpus) for node in ray.nodes() if node["Alive"]]
         if any(fits(resources, node) for node in nodes) or has_autoscaler():
             return None
         if not is_settling():
@@ -118,4 +119,15 @@ def why_it_never_fits(resources: Mapping[str, Any]) -> str | None:
         for i, node in enumerate(nodes)
     )
     asked = ", ".join(f"{k} {v:g}" for k, v in sorted(_wanted(resources).items()))
-    return f"a trial asks for {asked}, and no node can hold it ({have})"
+    beside = f" beside the searcher, which takes {gpus:g} GPU" if gpus else ""
+    return f"a trial asks for {asked}, and no node can hold it{beside} ({have})"
+
+
+def _left(node: Mapping[str, Any], gpus: float) -> dict[str, float]:
+    """What `node` has for trials where the coordinator reserves `gpus` on this one."""
+    import ray
+
+    amounts = dict(node["Resources"])
+    if gpus and node["NodeID"] == ray.get_runtime_context().get_node_id():
+        amounts["GPU"] = amounts.get("GPU", 0.0) - gpus
+    return amounts

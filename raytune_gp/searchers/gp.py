@@ -62,7 +62,8 @@ class GPSearcher:
         seed: the answers are a function of it, the space, the mode, the last `update` and the request.
         initial: how many suggestions, guesses of the user included, make up the start, which is quasi-random;
             by default one more than there are dimensions, at least 4 and at most 10.
-        device: where GPyTorch fits; on `"cpu"` the same likelihood is evaluated in closed form.
+        device: where hyperparameters are fitted: `"cpu"`, in closed form, or `"cuda"`, where GPyTorch
+            evaluates the same likelihood. A run on Ray reserves a share of a GPU for it.
     """
 
     uses_results = True
@@ -80,15 +81,10 @@ class GPSearcher:
             raise SpecError(f'mode is {mode!r}; it must be "max" or "min"')
         if initial is not None and (not isinstance(initial, int) or initial < 0):
             raise SpecError(f"initial is {initial!r}; it must be a whole number of at least 0, or None")
-        try:
-            torch.device(device)
-        except (RuntimeError, TypeError):
-            raise SpecError(
-                f"device is {device!r}; it must be one of PyTorch's, such as 'cpu' or 'cuda'"
-            ) from None
+        _check_device(device)
         self._space = space
         self._encoding = Encoding(space)
-        self._mode, self._seed, self._device = mode, seed, device
+        self._mode, self._seed, self.device = mode, seed, device
         self._columns = tuple(_column(d, d.name in space.conditions) for d in self._encoding.dimensions)
         self._conditional = np.array([c.conditional for c in self._columns], dtype=bool)
         d = len(self._columns)
@@ -156,7 +152,7 @@ class GPSearcher:
         else:
             bend = count >= _BENT_FROM * len(self._columns)
             hyperparameters = fit(
-                features, self._points, targets, rng=rng, warm=warm, bend=bend, device=self._device
+                features, self._points, targets, rng=rng, warm=warm, bend=bend, device=self.device
             )
             remembered = {**hyperparameters.to_json(), "observations": count}
         feasibility = self._feasibility(features, remembered, memory, rng)
@@ -194,7 +190,7 @@ class GPSearcher:
             (memory or {}).get("feasibility"), features.dimension, features.plain
         )
         if warm is None or "feasibility" not in remembered:  # the main hyperparameters are new
-            warm = fit(features, self._points, targets, rng=rng, warm=warm, device=self._device)
+            warm = fit(features, self._points, targets, rng=rng, warm=warm, device=self.device)
         remembered["feasibility"] = warm.to_json()
         posterior = GPPosterior.of(features, warm, self._points, targets)
         return Feasibility(posterior, (0.5 - centre) / spread, warm.noise)
@@ -259,6 +255,22 @@ def _attempt(action: Callable[[], _T]) -> _T | Exception:
         return action()
     except Exception as error:
         return error
+
+
+def _check_device(device: str) -> None:
+    """Raise SpecError for what is neither the CPU nor a GPU that PyTorch sees here."""
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except (RuntimeError, TypeError):
+        kind, index = "", 0
+    if kind not in ("cpu", "cuda"):
+        raise SpecError(f"device is {device!r}; it must be 'cpu' or 'cuda'")
+    seen = torch.cuda.device_count() if kind == "cuda" else 1
+    if index >= seen:
+        raise SpecError(
+            f"device is {device!r}, and PyTorch {torch.__version__} sees {seen} GPUs here: install one for "
+            f"CUDA, look at CUDA_VISIBLE_DEVICES, or leave `device` out to fit on the CPU"
+        )
 
 
 def _column(dimension: Dimension, conditional: bool) -> Column:

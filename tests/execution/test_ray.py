@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,11 @@ from raytune_gp.errors import (
 )
 from raytune_gp.execution import driver
 from raytune_gp.execution.coordinator import RunPlan
+from raytune_gp.execution.searcher_gpu import check_share
 from raytune_gp.execution.worker import NAMESPACE
+from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
 from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.trial import Observation, Suggestion
 from tests.execution.trainables import counting, quick, raising
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -219,6 +223,43 @@ def test_gpus_are_reserved_and_seen(run_settings: dict[str, Any]) -> None:
         go(which, run_settings, name="too-many", resources_per_trial={"gpu": 64})
     with pytest.raises(SpecError, match="whole number"):
         go(which, run_settings, name="fraction", resources_per_trial={"gpu": 1.5})
+
+
+class WhereItRuns:
+    """A searcher that says which GPUs its process sees."""
+
+    uses_results = False
+
+    def __init__(self, device: str = "cpu"):
+        self.device = device
+
+    def update(self, completed: Sequence[Observation], pending: Sequence[dict[str, Any]]) -> None:
+        pass
+
+    def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
+        seen = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "all")}
+        return SuggestionBatch([Suggestion({"x": 0.5}, seen) for _ in range(request.count)])
+
+
+def test_a_searcher_that_computes_on_a_gpu_has_a_share_of_one(run_settings: dict[str, Any]) -> None:
+    whole = {"cpu": 0.5, "gpu": 1}
+    for name, device in (("share", "cuda"), ("none", "cpu")):
+        searcher = WhereItRuns(device)
+        go(quick, run_settings, name=name, num_samples=4, search_alg=searcher, resources_per_trial=whole)
+    answers = {
+        name: [e.suggestions for e in events_of(run_settings, name) if isinstance(e, ev.SuggestionsReady)]
+        for name in ("share", "none")
+    }
+    seen = {name: {s["provenance"]["gpus"] for a in all for s in a} for name, all in answers.items()}
+    assert seen["none"] == {""}
+    assert len(seen["share"]) == 1
+    assert seen["share"] < {"0", "1", "2", "3"}
+    with pytest.raises(SpecError, match=r"no node can hold it beside the searcher, which takes 0.1 GPU"):
+        go(quick, run_settings, name="all", search_alg=WhereItRuns("cuda"), resources_per_trial={"gpu": 4})
+    with pytest.raises(SpecError, match="device is 'cuda:1', and Ray chooses the coordinator"):
+        go(quick, run_settings, name="one", search_alg=WhereItRuns("cuda:1"))
+    with pytest.raises(SpecError, match="this node, where the coordinator runs, has 4 GPUs"):
+        check_share(64)
 
 
 def test_what_ray_cannot_run_uses_up_no_name(run_settings: dict[str, Any]) -> None:

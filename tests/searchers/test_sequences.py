@@ -48,7 +48,13 @@ def configs(searcher: Any, count: int, start: int = 0) -> list[Config]:
         ("gp", {"kernel": "rbf"}, "'kernel' is no option of search_alg 'gp'; it takes initial, device"),
         ("gp", {"initial": -1}, "initial is -1"),
         ("gp", {"initial": 2.5}, "initial is 2.5; it must be a whole number of at least 0, or None"),
-        ("gp", {"device": "gpu"}, "device is .gpu.; it must be one of PyTorch.s, such as .cpu. or .cuda."),
+        ("gp", {"device": "gpu"}, "device is .gpu.; it must be .cpu. or .cuda."),
+        ("gp", {"device": "mps"}, "device is .mps.; it must be .cpu. or .cuda."),
+        (
+            "gp",
+            {"device": "cuda:64"},
+            "device is .cuda:64., and PyTorch .* sees . GPUs here: install one for CUDA",
+        ),
     ],
 )
 def test_a_name_or_option_that_is_unknown_is_refused(name: str, options: Any, message: str) -> None:
