@@ -25,6 +25,7 @@ from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.fit import fit
 from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.posterior import GPPosterior
+from raytune_gp.surrogate.thinning import thinned
 from raytune_gp.surrogate.transforms import OutputWarp
 from raytune_gp.trial import Config, Observation, Suggestion
 
@@ -36,6 +37,7 @@ _STREAM = 2  # keeps these random numbers apart from others of the same seed
 _FEWEST_VALUES = 3  # finished values below which a surrogate says nothing
 _CENTRAL_50, _CENTRAL_90 = 0.6745, 1.6449  # half the widths of these intervals of a standard normal
 _BENT_FROM = 5  # observations a dimension from which on columns are bent
+_MOST_POINTS = 2000  # beyond, the posterior is conditioned on so many of the observations
 _REFIT_FROM, _REFIT_GROWTH = 200, 1.05  # past so many observations, refit when they grew by a twentieth
 
 
@@ -155,13 +157,14 @@ class GPSearcher:
                 features, self._points, targets, rng=rng, warm=warm, bend=bend, device=self.device
             )
             remembered = {**hyperparameters.to_json(), "observations": count}
-        feasibility = self._feasibility(features, remembered, memory, rng)
-        posterior = GPPosterior.of(features, hyperparameters, self._points, targets)
-        means = posterior.marginals(self._points)[0][:, 0]
-        means = np.where(np.isfinite(self._values), means, -np.inf)
+        kept = thinned(features, hyperparameters, self._points, targets, _MOST_POINTS, rng)
+        feasibility = self._feasibility(features, remembered, memory, kept, rng)
+        posterior = GPPosterior.of(features, hyperparameters, self._points[kept], targets[kept])
+        good = np.isfinite(self._values[kept])
+        means = np.where(good, posterior.smoothed(targets[kept]), -np.inf)
         order = np.argsort(-means, kind="stable")
-        incumbent, best = float(means[order[0]]), self._places[order[:3]]
-        off = np.abs(posterior.leave_one_out()[np.isfinite(self._values)])
+        incumbent, best = float(means[order[0]]), self._places[kept[order[:3]]]
+        off = np.abs(posterior.leave_one_out()[good])
         coverage = (float((off < _CENTRAL_50).mean()), float((off < _CENTRAL_90).mean()))
         batch = GreedyBatch(
             posterior,
@@ -178,9 +181,13 @@ class GPSearcher:
         features: FeatureMap,
         remembered: dict[str, Any],
         memory: Mapping[str, Any] | None,
+        kept: np.ndarray,
         rng: np.random.Generator,
     ) -> Feasibility | None:
-        """What the failures say, or None where there are none; its hyperparameters go into `remembered`."""
+        """What the failures say, by the points `kept`, or None where there are none.
+
+        Its hyperparameters go into `remembered`.
+        """
         labels = np.isfinite(self._values).astype(float)
         if labels.all():
             return None
@@ -192,7 +199,7 @@ class GPSearcher:
         if warm is None or "feasibility" not in remembered:  # the main hyperparameters are new
             warm = fit(features, self._points, targets, rng=rng, warm=warm, device=self.device)
         remembered["feasibility"] = warm.to_json()
-        posterior = GPPosterior.of(features, warm, self._points, targets)
+        posterior = GPPosterior.of(features, warm, self._points[kept], targets[kept])
         return Feasibility(posterior, (0.5 - centre) / spread, warm.noise)
 
     def _best(

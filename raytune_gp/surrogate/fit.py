@@ -17,6 +17,7 @@ from raytune_gp.surrogate.features import FeatureMap
 from raytune_gp.surrogate.gp import NOISE_FLOOR, Hyperparameters, MaternGP, prior_of_logs
 from raytune_gp.surrogate.input_warp import InputWarp
 from raytune_gp.surrogate.matern import correlation, root_and_decay
+from raytune_gp.surrogate.thinning import half_best
 
 __all__ = ["fit", "log_density"]
 
@@ -45,7 +46,7 @@ def fit(
     where no start has a finite density.
     """
     if len(x) > _MOST_POINTS:
-        chosen = _subset(y, rng)
+        chosen = half_best(y, _MOST_POINTS, rng)
         x, y = x[chosen], y[chosen]
     warped = features.plain if bend else 0
     density = _density(features, features(x), y, warped, device)
@@ -174,12 +175,3 @@ def _climb(
         options={"maxiter": iterations, "ftol": 1e-7},
     )
     return -float(result.fun), result.x
-
-
-def _subset(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Indices of `_MOST_POINTS` points: half of them the best, half drawn from the others."""
-    order = np.argsort(-y, kind="stable")
-    half = _MOST_POINTS // 2
-    return np.sort(
-        np.concatenate([order[:half], rng.choice(order[half:], _MOST_POINTS - half, replace=False)])
-    )

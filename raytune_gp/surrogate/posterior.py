@@ -51,6 +51,11 @@ class GPPosterior:
         whitened = inverse @ (y - hyperparameters.mean)
         return cls(features, hyperparameters, scaled, inverse, whitened[:, None])
 
+    def means(self, x: np.ndarray) -> np.ndarray:
+        """Means (b) of f at points `x` (b x d): O(bN), for many points."""
+        weights = self.inverse.T @ self.whitened[:, 0]
+        return self.hyperparameters.mean + self.covariance(self.scale(x), self.scaled) @ weights
+
     def marginals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (b x 1) and variance (b) of f at points `x` (b x d)."""
         return self.marginals_of(self.whiten(self.covariance(self.scale(x), self.scaled)))
@@ -78,6 +83,10 @@ class GPPosterior:
         half = self.whiten(self.covariance(scaled, self.scaled))
         covariance = self.covariance(scaled, scaled) - half @ half.T
         return self.hyperparameters.mean + half @ self.whitened, covariance
+
+    def smoothed(self, y: np.ndarray) -> np.ndarray:
+        """Means (N) of f at the known points, whose targets are `y` (N): y - σ² K⁻¹(y - mean), O(N²)."""
+        return y - self.hyperparameters.noise * (self.inverse.T @ self.whitened)[:, 0]
 
     def leave_one_out(self) -> np.ndarray:
         """How many deviations each of the N known values lies off what all the others predict, N x s.

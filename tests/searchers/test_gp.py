@@ -154,6 +154,30 @@ def test_past_200_observations_the_model_of_failures_stays_with_the_main_one() -
     assert made.suggest(SuggestionRequest(2, 1, 205, started)).memory != first.memory
 
 
+@pytest.mark.parametrize("failing", [False, True], ids=["all finish", "some fail"])
+def test_more_observations_than_the_posterior_takes_are_thinned(
+    failing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gp, "_MOST_POINTS", 60)
+    of_size: list[int] = []
+    whole = gp.GPPosterior.of
+
+    def counted(features: Any, hyperparameters: Any, x: np.ndarray, y: np.ndarray) -> Any:
+        of_size.append(len(x))
+        return whole(features, hyperparameters, x, y)
+
+    monkeypatch.setattr(gp.GPPosterior, "of", counted)
+    observations = observe(MIXED, 600, lambda c: None if failing and c["layers"] == 6 else score(c))
+    request = SuggestionRequest(0, 2, start=600)
+    answers = [searcher(MIXED, observations).suggest(request) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert sorted(set(of_size)) == [60, 500]  # the posterior, and the coarse model that chooses its points
+    best = answers[0].suggestions[0]
+    assert best.provenance["observations"] == 600
+    assert best.config["kind"] == "b"
+    assert abs(math.log10(best.config["rate"]) + 2) < 1
+
+
 def test_several_at_once_differ_and_keep_apart() -> None:
     space = SearchSpace({"x": uniform(0, 1), "y": uniform(0, 1)})
     observations = observe(space, 15, lambda c: -((c["x"] - 0.5) ** 2) - (c["y"] - 0.5) ** 2)

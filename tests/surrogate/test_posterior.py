@@ -70,6 +70,12 @@ def test_pulling_marginals_are_the_marginals_and_pull_gradients_back() -> None:
         np.testing.assert_allclose(pulled[active, j], slope[active], rtol=1e-5, atol=1e-6)
 
 
+def test_means_in_bulk_and_at_the_known_points_are_the_marginals() -> None:
+    posterior = GPPosterior.of(FEATURES, HYPER, X, Y)
+    np.testing.assert_allclose(posterior.means(NEW), posterior.marginals(NEW)[0][:, 0], rtol=1e-10)
+    np.testing.assert_allclose(posterior.smoothed(Y), posterior.marginals(X)[0][:, 0], rtol=1e-10)
+
+
 def test_gradients_are_finite_at_a_known_point() -> None:
     means, variance, pull_back = GPPosterior.of(FEATURES, HYPER, X, Y).pulling_marginals(X[:3])
     assert np.isfinite(pull_back(np.ones_like(means), np.ones_like(variance))).all()
