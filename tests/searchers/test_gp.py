@@ -154,6 +154,20 @@ def test_past_200_observations_the_model_of_failures_stays_with_the_main_one() -
     assert made.suggest(SuggestionRequest(2, 1, 205, started)).memory != first.memory
 
 
+def test_gpytorch_on_another_device_fits_the_same() -> None:
+    """There is no GPU in tests: "cpu:0" takes the way of one, through GPyTorch."""
+    closed, other = (
+        searcher(MIXED, observe(MIXED, 30), device=device).suggest(SuggestionRequest(0, 1, start=30))
+        for device in ("cpu", "cpu:0")
+    )
+    assert closed.memory is not None
+    assert other.memory is not None
+    for name in ("lengthscales", "scale", "noise", "mean"):
+        np.testing.assert_allclose(other.memory[name], closed.memory[name], rtol=1e-2, atol=1e-2)
+    means = [answer.suggestions[0].provenance["predicted_mean"] for answer in (closed, other)]
+    assert means[1] == pytest.approx(means[0], rel=1e-2, abs=1e-2)
+
+
 @pytest.mark.parametrize("failing", [False, True], ids=["all finish", "some fail"])
 def test_more_observations_than_the_posterior_takes_are_thinned(
     failing: bool, monkeypatch: pytest.MonkeyPatch
