@@ -21,7 +21,8 @@ from raytune_gp.space import SearchSpace
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.storage.artifacts import Storage
-from raytune_gp.storage.journal import SQLJournal, absolute_url, default_journal_url, unsafe_place
+from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.storage.urls import absolute_url, default_journal_url, unsafe_place, url_for_commands
 from raytune_gp.trainable.parameters import WithParameters
 
 __all__ = ["Launch"]

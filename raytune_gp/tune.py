@@ -205,7 +205,7 @@ def run(
     from raytune_gp.execution.parts import Parts
     from raytune_gp.execution.resources import check_resources
     from raytune_gp.launch import Launch
-    from raytune_gp.storage.journal import absolute_url, default_journal_url
+    from raytune_gp.storage.urls import absolute_url, default_journal_url
 
     guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(

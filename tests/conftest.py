@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import Server, serve
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ.pop("RAY_ADDRESS", None)
@@ -30,6 +32,18 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, for all tests of this process."""
+    yield from serve()
+
+
+@pytest.fixture
+def postgres_url(postgres: Server) -> str:
+    """The URL of a database without a journal; one for all tests, since to make one takes half a second."""
+    return postgres.emptied()
 
 
 @pytest.fixture

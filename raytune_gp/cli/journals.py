@@ -36,7 +36,7 @@ def journal_url(option: str | None, file: str | None = None, directory: Path | N
 
     A path is made absolute, since other processes open it too; that of a run file is relative to `directory`.
     """
-    from raytune_gp.storage.journal import absolute_url, default_journal_url
+    from raytune_gp.storage.urls import absolute_url, default_journal_url
 
     if option is None and file is not None:
         return absolute_url(file, directory or "")

@@ -20,7 +20,13 @@ from typing import TypeVar
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.errors import JournalError, JournalGivenUpError, JournalLostError, StaleTermError
+from raytune_gp.errors import (
+    JournalError,
+    JournalGivenUpError,
+    JournalLostError,
+    SchemaVersionError,
+    StaleTermError,
+)
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Executor, Journal, UserRequest
 from raytune_gp.state import RunStatus
@@ -35,6 +41,9 @@ RETRY_S = (0.1, 0.5, 2.0, 5.0)
 
 LAST_TRIES = 3
 """So often a commit may fail once the user has asked for the end of the run."""
+
+FINAL = (JournalLostError, SchemaVersionError)
+"""To try again cannot help."""
 
 T = TypeVar("T")
 
@@ -92,7 +101,7 @@ class Loop:
         """
         if not self.term:
             self.take_over()
-        self._rebuild()
+        self._insist(self._rebuild, 0)
         first_index = self.experiment.state.index + 1
         began = ev.TermStarted(self._now(), self.term, software_versions())
         self.experiment.apply(began)
@@ -170,7 +179,7 @@ class Loop:
                 raise
             except JournalError as error:
                 tries += 1
-                if isinstance(error, JournalLostError) or (self._hurried.is_set() and tries >= LAST_TRIES):
+                if isinstance(error, FINAL) or (self._hurried.is_set() and tries >= LAST_TRIES):
                     raise self._part(error, unwritten) from error
                 self._tell(str(error))
                 self._sleep(RETRY_S[min(tries, len(RETRY_S)) - 1])
@@ -184,7 +193,7 @@ class Loop:
 
     def _part(self, error: JournalError, unwritten: int) -> JournalError:
         """End the workers without the journal, running trials at their next report; returns what to raise."""
-        kind = JournalLostError if isinstance(error, JournalLostError) else JournalGivenUpError
+        kind = JournalLostError if isinstance(error, FINAL) else JournalGivenUpError
         missing = f"the last {unwritten} events, and what" if unwritten else "what"
         self._failure = kind(f"{error}. Not written: {missing} was reported since")
         state = self.experiment.state

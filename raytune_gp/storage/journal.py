@@ -1,96 +1,43 @@
-"""The journal: an append-only table of events in a SQL database, many runs to a file.
+"""The journal: an append-only table of events in a SQL database, many runs to a database.
 
 A run's term fences off writers that do not know that they were replaced: it is checked in the transaction
-that writes.
+that writes, under a lock on the run's row.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from raytune_gp.errors import RunExistsError, RunNotFoundError, StaleTermError
+from raytune_gp.errors import JournalLostError, RunExistsError, RunNotFoundError, StaleTermError
 from raytune_gp.events import SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
 from raytune_gp.protocols import UserRequest
-from raytune_gp.storage.database import Database, sqlite_file
-from raytune_gp.storage.mounts import network_file_system
+from raytune_gp.storage.database import open_database
+from raytune_gp.storage.layout import EVENTS, REQUESTS, RUNS
 
-__all__ = ["RunRow", "SQLJournal", "absolute_url", "default_journal_url", "unsafe_place"]
+__all__ = ["RunRow", "SQLJournal"]
 
-_metadata = sa.MetaData()
-_runs = sa.Table(
-    "runs",
-    _metadata,
-    sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("term", sa.Integer, nullable=False),
+PAGE = 5000
+"""Rows that are read at a time, each page in a transaction of its own."""
+
+# Every commit uses these three; a statement that is built once is compiled once.
+_INSERT_EVENTS = EVENTS.insert()
+_SELECT_TERM = sa.select(RUNS.c.term).where(RUNS.c.name == sa.bindparam("run")).with_for_update()
+_SELECT_LAST = sa.select(sa.func.max(EVENTS.c.position)).where(EVENTS.c.run == sa.bindparam("run"))
+
+_SELECT_BEHIND = (
+    sa.select(EVENTS)
+    .where(EVENTS.c.run == sa.bindparam("run"), EVENTS.c.position > sa.bindparam("after"))
+    .order_by(EVENTS.c.position)
 )
-_events = sa.Table(
-    "events",
-    _metadata,
-    sa.Column("run", sa.String(255), sa.ForeignKey("runs.name"), primary_key=True),
-    sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("term", sa.Integer, nullable=False),
-    sa.Column("kind", sa.String(40), nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sqlite_with_rowid=False,
-)
-_requests = sa.Table(
-    "requests",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("run", sa.String(255), nullable=False, index=True),
-    sa.Column("kind", sa.String(40), nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("closed", sa.Boolean, nullable=False, default=False),
-)
-
-# Every commit uses these two; a statement that is built once is compiled once.
-_INSERT_EVENTS = _events.insert()
-_SELECT_TERM = sa.select(_runs.c.term).where(_runs.c.name == sa.bindparam("run")).with_for_update()
-
-
-def default_journal_url() -> str:
-    """`~/.raytune_gp/journal.db` as a database URL."""
-    return f"sqlite:///{Path.home() / '.raytune_gp' / 'journal.db'}"
-
-
-def absolute_url(url: str, directory: str | Path = "") -> str:
-    """`url` with the path of an SQLite file made absolute: processes that work elsewhere open it too.
-
-    What is no URL is the path of an SQLite file. A relative path begins at `directory`, by default the
-    working directory.
-    """
-    whole = url if "://" in url else f"sqlite:///{url}"
-    try:
-        file = sqlite_file(whole, directory)
-    except (sa.exc.ArgumentError, ValueError):
-        return url
-    return url if file is None else sa.make_url(whole).set(database=str(file)).render_as_string(False)
-
-
-def unsafe_place(url: str) -> str | None:
-    """A warning where the SQLite file of `url` lies on a network file system; else None."""
-    try:
-        file = sqlite_file(url)
-    except (sa.exc.ArgumentError, ValueError):
-        return None
-    kind = None if file is None else network_file_system(file)
-    if kind is None:
-        return None
-    return (
-        f"the journal {file} lies on a network file system ({kind}), where SQLite can damage it, above all "
-        f"when two machines open it. Give a local path: journal='sqlite:////local/disk/journal.db', or "
-        f"RAYTUNE_JOURNAL in the environment"
-    )
+_SELECT_PAGE = _SELECT_BEHIND.limit(PAGE)
 
 
 @dataclass(frozen=True)
@@ -106,11 +53,20 @@ class RunRow:
 class SQLJournal:
     """A journal behind an SQLAlchemy URL. One object a process; safe to use from several threads.
 
-    Raises JournalError where the database cannot be opened, with the URL's password hidden.
+    It is opened at once, and made where there is none; without `create` it is opened when it is used first,
+    must be there, and may be waited for. Raises JournalError where it cannot be opened, with the URL's
+    password hidden.
     """
 
-    def __init__(self, url: str):
-        self._database = Database(url, _metadata)
+    def __init__(self, url: str, *, create: bool = True):
+        self._database = open_database(url, create=create)
+        if create:
+            self._database.prepare()
+
+    @property
+    def shown(self) -> str:
+        """The URL, for messages: without a password."""
+        return self._database.shown
 
     def close(self) -> None:
         """Give the database connections back."""
@@ -122,11 +78,11 @@ class SQLJournal:
         """Write the first event of a new run. Raises RunExistsError where the name is taken."""
         try:
             with self._writing() as connection:
-                connection.execute(_runs.insert().values(name=run, created_at=event.at, term=0))
-                connection.execute(_events.insert().values(**_row(run, 0, 0, event)))
+                connection.execute(RUNS.insert().values(name=run, created_at=event.at, term=0))
+                connection.execute(EVENTS.insert().values(**_row(run, 0, 0, event)))
         except IntegrityError:
             raise RunExistsError(
-                f"a run named {run!r} is in the journal {self._database.shown} already: go on with it by "
+                f"a run named {run!r} is in the journal {self.shown} already: go on with it by "
                 f"resume=True, or take another name"
             ) from None
 
@@ -134,11 +90,11 @@ class SQLJournal:
         """Take `run` over, and return its new term. Raises RunNotFoundError."""
         with self._writing() as connection:
             found = connection.execute(
-                _runs.update().where(_runs.c.name == run).values(term=_runs.c.term + 1)
+                RUNS.update().where(RUNS.c.name == run).values(term=RUNS.c.term + 1)
             )
             if found.rowcount == 0:
                 raise self._not_found(run)
-            return connection.execute(sa.select(_runs.c.term).where(_runs.c.name == run)).scalar_one()
+            return connection.execute(sa.select(RUNS.c.term).where(RUNS.c.name == run)).scalar_one()
 
     def append(
         self,
@@ -151,23 +107,18 @@ class SQLJournal:
         """Commit `events` at positions from `first_index` and close `requests`, all or none.
 
         Raises StaleTermError where the term was raised by another coordinator, JournalLostError where the
-        database is gone or damaged, and JournalError where it fails otherwise. The outcome is then unknown,
-        and the same call again is safe: what this term has committed is not repeated.
+        database is gone or damaged, or lacks events that were committed, and JournalError where it fails
+        otherwise. The outcome is then unknown, and the same call again is safe: what stands there already is
+        not repeated.
         """
         rows = [_row(run, term, first_index + i, event) for i, event in enumerate(events)]
-        try:
-            with self._writing() as connection:
-                self._check_term(connection, run, term)
-                if rows:
-                    connection.execute(_INSERT_EVENTS, rows)
-                if requests:
-                    closed = _requests.c.id.in_([r.id for r in requests])
-                    connection.execute(_requests.update().where(closed).values(closed=True))
-        except IntegrityError:
-            if not self._committed(run, term, first_index + len(events) - 1):
-                raise StaleTermError(
-                    f"positions from {first_index} of run {run!r} were written by another coordinator"
-                ) from None
+        with self._writing() as connection:
+            self._check_term(connection, run, term)
+            if rows and not self._stand(connection, rows):
+                connection.execute(_INSERT_EVENTS, rows)
+            if requests:
+                closed = REQUESTS.c.id.in_([r.id for r in requests])
+                connection.execute(REQUESTS.update().where(closed).values(closed=True))
 
     def _check_term(self, connection: sa.Connection, run: str, term: int) -> None:
         current = connection.execute(_SELECT_TERM, {"run": run}).scalar_one_or_none()
@@ -177,31 +128,47 @@ class SQLJournal:
                 f"this coordinator must stop"
             )
 
-    def _committed(self, run: str, term: int, last_index: int) -> bool:
-        query = sa.select(_events.c.term).where(_events.c.run == run, _events.c.position == last_index)
-        with self._reading() as connection:
-            return connection.execute(query).scalar_one_or_none() == term
+    def _stand(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether `rows` are there already, by a commit whose answer was lost; the run's row is locked."""
+        run, first = rows[0]["run"], rows[0]["position"]
+        last = connection.execute(_SELECT_LAST, {"run": run}).scalar_one()
+        if last == first - 1:
+            return False
+        if last is None or last < first:
+            raise JournalLostError(
+                f"the journal {self.shown} lacks events of run {run!r}: it ends at {last}, and up to {first - 1} "
+                f"were written. It was restored from an older copy, or its server's place was taken by a "
+                f"replica that lagged behind; resume=True goes on from what is there"
+            )
+        found = connection.execute(_SELECT_BEHIND, {"run": run, "after": first - 1})
+        if [dict(row) for row in found.mappings()] != list(rows):
+            raise StaleTermError(f"positions from {first} of run {run!r} were written by another coordinator")
+        return True
 
     # --- reading ---
 
     def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, Event]]:
         """The events of `run` behind `after_index`, in order. Raises RunNotFoundError, SchemaVersionError."""
-        query = (
-            sa.select(_events.c.position, _events.c.kind, _events.c.version, _events.c.body)
-            .where(_events.c.run == run, _events.c.position > after_index)
-            .order_by(_events.c.position)
-        )
-        with self._reading() as connection:
-            if after_index < 0 and not self._exists(connection, run):
-                raise self._not_found(run)
-            for position, kind, version, body in connection.execute(query).yield_per(5000):
-                yield position, event_from_json(kind, body, version)
+        for row in self._rows(run, after_index):
+            yield row.position, event_from_json(row.kind, row.body, row.version)
+
+    def _rows(self, run: str, after_index: int) -> Iterator[Any]:
+        """Page by page: a reader that takes its time keeps no transaction open."""
+        if after_index < 0 and not self.exists(run):
+            raise self._not_found(run)
+        more = True
+        while more:
+            with self._reading() as connection:
+                page = connection.execute(_SELECT_PAGE, {"run": run, "after": after_index}).all()
+            yield from page
+            more = len(page) == PAGE
+            after_index = page[-1].position if page else after_index
 
     def runs(self) -> list[RunRow]:
         """Every run in the journal, the oldest first."""
-        count = sa.select(sa.func.max(_events.c.position) + 1).where(_events.c.run == _runs.c.name)
-        query = sa.select(_runs.c.name, _runs.c.created_at, _runs.c.term, count.scalar_subquery()).order_by(
-            _runs.c.created_at
+        count = sa.select(sa.func.max(EVENTS.c.position) + 1).where(EVENTS.c.run == RUNS.c.name)
+        query = sa.select(RUNS.c.name, RUNS.c.created_at, RUNS.c.term, count.scalar_subquery()).order_by(
+            RUNS.c.created_at
         )
         with self._reading() as connection:
             return [RunRow(*row) for row in connection.execute(query)]
@@ -212,12 +179,12 @@ class SQLJournal:
             return self._exists(connection, run)
 
     def _exists(self, connection: sa.Connection, run: str) -> bool:
-        return connection.execute(sa.select(_runs.c.name).where(_runs.c.name == run)).first() is not None
+        return connection.execute(sa.select(RUNS.c.name).where(RUNS.c.name == run)).first() is not None
 
     def _not_found(self, run: str) -> RunNotFoundError:
         names = [row.name for row in self.runs()][-5:]
         known = f"its newest runs are {', '.join(names)}" if names else "it holds no run yet"
-        return RunNotFoundError(f"no run named {run!r} in the journal {self._database.shown}: {known}")
+        return RunNotFoundError(f"no run named {run!r} in the journal {self.shown}: {known}")
 
     # --- requests from other shells ---
 
@@ -227,18 +194,43 @@ class SQLJournal:
             if not self._exists(connection, run):
                 raise self._not_found(run)
             connection.execute(
-                _requests.insert().values(run=run, kind=kind, body=json.dumps(body or {}), closed=False)
+                REQUESTS.insert().values(run=run, kind=kind, body=json.dumps(body or {}), closed=False)
             )
 
     def open_requests(self, run: str) -> list[UserRequest]:
         """The requests that no commit has closed, the oldest first."""
         query = (
-            sa.select(_requests.c.id, _requests.c.kind, _requests.c.body)
-            .where(_requests.c.run == run, _requests.c.closed.is_(False))
-            .order_by(_requests.c.id)
+            sa.select(REQUESTS.c.id, REQUESTS.c.kind, REQUESTS.c.body)
+            .where(REQUESTS.c.run == run, REQUESTS.c.closed.is_(False))
+            .order_by(REQUESTS.c.id)
         )
         with self._reading() as connection:
             return [UserRequest(r.id, r.kind, json.loads(r.body)) for r in connection.execute(query)]
+
+    # --- copying ---
+
+    def copy(self, run: str, target: SQLJournal, after_index: int = -1, *, terms_ahead: int = 0) -> int:
+        """Bring the copy of `run` in `target`, which ends at `after_index` (-1: there is none), up to date.
+
+        Rows are copied as they are, all or none. The copy's term is `terms_ahead` of the original's. Returns
+        the last index. Raises RunNotFoundError.
+        """
+        query = sa.select(RUNS.c.created_at, RUNS.c.term).where(RUNS.c.name == run)
+        with self._reading() as connection:
+            found = connection.execute(query).first()
+        if found is None:
+            raise self._not_found(run)
+        about = {"created_at": found.created_at, "term": found.term + terms_ahead}
+        with target._writing() as connection:
+            if after_index < 0:
+                connection.execute(RUNS.insert().values(name=run, **about))
+            else:
+                connection.execute(RUNS.update().where(RUNS.c.name == run).values(**about))
+            rows = self._rows(run, after_index)
+            while page := list(itertools.islice(rows, PAGE)):
+                connection.execute(_INSERT_EVENTS, [row._asdict() for row in page])
+                after_index = page[-1].position
+        return after_index
 
     # --- connections ---
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from raytune_gp import events as ev
 from raytune_gp.errors import JournalGivenUpError, JournalLostError
-from raytune_gp.storage import database
+from raytune_gp.storage import sqlite
 from raytune_gp.storage.journal import SQLJournal
 from tests.support import Simulation, flat_curve, make_spec
 
@@ -32,7 +32,7 @@ class Created(SQLJournal):
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(database, "_BUSY_S", 0.02)
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.02)
     return tmp_path / "journal.db"
 
 
@@ -218,5 +218,5 @@ def test_a_damaged_journal_ends_the_run(run: Simulation, file: Path) -> None:
 
 
 def test_to_look_for_the_file_costs_next_to_nothing(run: Simulation) -> None:
-    seconds = min(timeit.repeat(lambda: run.journal._database._check_file(), number=1000, repeat=3)) / 1000
+    seconds = min(timeit.repeat(lambda: run.journal._database._check(False), number=1000, repeat=3)) / 1000
     assert seconds < 1e-3, "a commit takes several milliseconds"

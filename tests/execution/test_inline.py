@@ -278,7 +278,7 @@ def test_neither_ray_nor_torch_is_loaded_where_nothing_needs_them(tmp_path: Path
 def test_a_locked_journal_is_told_of_and_waited_for(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("raytune_gp.storage.database._BUSY_S", 0.05)
+    monkeypatch.setattr("raytune_gp.storage.sqlite.BUSY_S", 0.05)
     others = []
 
     def train(config: dict[str, Any]) -> None:

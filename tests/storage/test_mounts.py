@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raytune_gp.storage import mounts
-from raytune_gp.storage.journal import unsafe_place
+from raytune_gp.storage.urls import unsafe_place
 from raytune_gp.storage.mounts import network_file_system
 
 TABLE = r"""rootfs / rootfs rw 0 0

@@ -1,0 +1,156 @@
+"""A journal's database in an SQLite file.
+
+WAL mode with synchronous=FULL, so that what was committed survives a power cut. A file that is deleted
+under a run would go on to take what is written, and vanish with the last process: each transaction looks
+for it first, which takes some microseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from raytune_gp.errors import JournalError, JournalLostError
+from raytune_gp.storage.database import Database
+from raytune_gp.storage.urls import EXPECTED, sqlite_file
+
+__all__ = ["SQLite"]
+
+BUSY_S = 10
+"""How long a statement waits for another process's transaction, in seconds."""
+
+_FIXES = {
+    sqlite3.SQLITE_FULL: "make room on the disk that holds it",
+    sqlite3.SQLITE_BUSY: "another process holds it; let that finish, or end it",
+    sqlite3.SQLITE_READONLY: "let this user write the file and its directory",
+    sqlite3.SQLITE_IOERR: "see that its disk is in order and has room",
+    sqlite3.SQLITE_CANTOPEN: "see that its directory is there and may be written",
+}
+"""What helps, by the primary result code of SQLite."""
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class SQLite(Database):
+    """The file behind a URL. Without `create`, one that is not there is JournalLostError."""
+
+    def __init__(self, url: sa.URL, *, create: bool):
+        self._file = sqlite_file(url)
+        self._create = create
+        self._identity: tuple[int, int] | None = None
+        self._has_written = False
+        super().__init__(url, _make_engine(url if self._file is None else url.set(database=str(self._file))))
+
+    def _find(self) -> None:
+        if self._file is None:
+            return
+        if self._create:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        elif not self._file.exists():
+            raise JournalLostError(
+                f"the journal {self.shown} is not there any more: put the file or a backup of it back in its "
+                f"place and go on with resume=True"
+            )
+
+    def _claim(self, connection: sa.Connection) -> None:
+        """Nothing to do: a transaction that writes begins with BEGIN IMMEDIATE."""
+
+    def _found(self) -> None:
+        self._identity = self._look()
+
+    def _explained(self, error: SQLAlchemyError, verb: str) -> JournalError:
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        message = f"the journal {self.shown} cannot be {verb}: {cause}"
+        if code in _DAMAGED:
+            return JournalLostError(
+                f"{message}. It is damaged: put a backup in its place, or what "
+                f"`sqlite3 {self._file} .recover` saves of it, and go on with resume=True"
+            )
+        fix = _FIXES.get(code)
+        if verb == "opened":
+            return JournalError(f"{message}{f'; {fix}' if fix else ''}. {EXPECTED}")
+        return JournalError(f"{message}; {fix}" if fix else message)
+
+    # --- the file ---
+
+    def _look(self) -> tuple[int, int] | None:
+        """Which file is at the path now: device and inode."""
+        if self._file is None:
+            return None
+        found = os.stat(self._file)
+        return found.st_dev, found.st_ino
+
+    def _check(self, writes: bool) -> None:
+        try:
+            same = self._look() == self._identity
+            what = "replaced by another file"
+        except FileNotFoundError:
+            same, what = False, "deleted or moved away"
+        except OSError:
+            return  # the database says better what is wrong
+        if not same:
+            saved = self._save_copy() if self._has_written else None
+            rescue = f"What it held was saved: go on with journal='sqlite:///{saved}' and resume=True, or put"
+            raise JournalLostError(
+                f"the journal {self.shown} was {what} while a run used it. {rescue if saved else 'Put'} the "
+                f"file or a backup of it back in its place and go on with resume=True"
+            )
+        self._has_written |= writes
+
+    def _save_copy(self) -> Path | None:
+        """Copy the lost file, which a connection of this process still holds open, beside its place."""
+        assert self._file is not None
+        copy = self._file.with_name(f"{self._file.stem}-saved-{time.time_ns() // 10**6}.db")
+        try:
+            pool = self.engine.pool
+            if not (isinstance(pool, sa.QueuePool) and pool.checkedin()):
+                return None  # a new connection would begin a new, empty file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("VACUUM INTO ?", (str(copy),))
+            finally:
+                connection.close()
+            return copy
+        except (SQLAlchemyError, sqlite3.Error, OSError):
+            return None
+
+
+def _make_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_S})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        # The driver must not begin transactions by itself: it would not begin one before a SELECT, and a
+        # stale writer could pass the check of the term.
+        connection.isolation_level = None
+        _set_wal(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("raytune_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _set_wal(connection: Any) -> None:
+    """Switch to WAL mode, which SQLite refuses at once while another process opens the same new file."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
