@@ -63,6 +63,16 @@ class Audience:
                 f"trials report meanwhile waits; Ctrl-C ends the run, which resume=True can take up again"
             )
 
+    def warn(self, warning: str | None) -> None:
+        """Say what keeps the run's journal from being backed up, or (None) that it is again."""
+        if warning is None:
+            _say(f"the journal of run {self._run!r} is backed up again")
+        else:
+            _say(
+                f"the journal of run {self._run!r} could not be backed up: {warning}. The run goes on, "
+                f"and this is tried again; until then a loss of the journal's disk would cost what comes meanwhile"
+            )
+
     def end(self, state: RunState, *, ran: bool = True) -> None:
         """After the run; it may not have run at all, being finished before."""
         if ran:

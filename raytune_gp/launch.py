@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_gp.audience import Audience
@@ -21,8 +21,15 @@ from raytune_gp.space import SearchSpace
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.storage.artifacts import Storage
+from raytune_gp.storage.backup import TERMS_AHEAD, Backup, restore
 from raytune_gp.storage.journal import SQLJournal
-from raytune_gp.storage.urls import absolute_url, default_journal_url, unsafe_place, url_for_commands
+from raytune_gp.storage.urls import (
+    absolute_url,
+    client_environment,
+    default_journal_url,
+    unsafe_place,
+    url_for_commands,
+)
 from raytune_gp.trainable.parameters import WithParameters
 
 __all__ = ["Launch"]
@@ -43,7 +50,7 @@ class Launch:
     trainable: Any
     space: SearchSpace
     parts: Parts
-    journal_url: str
+    journal_url: str = field(repr=False)
     resume: bool | str = False
     executor: str = "ray"
     callbacks: Sequence[Any] = ()
@@ -78,29 +85,52 @@ class Launch:
 
     def _enter(self, journal: SQLJournal) -> RunState:
         """Create the run, or take it up again; returns its state so far."""
-        if self.resume and (self.resume != "auto" or journal.exists(self.spec.name)):
+        name = self.spec.name
+        exists = journal.exists(name)
+        if self.resume and not exists:
+            exists = self._restore(journal)
+        if self.resume and (self.resume != "auto" or exists):
             return self._reenter(journal)
-        if not journal.exists(self.spec.name):
+        if not exists:
             self._admit()
-        journal.create_run(self.spec.name, RunCreated(time.time(), self.spec.to_json()))
-        return RunState.of(event for _, event in journal.read(self.spec.name))
+        journal.create_run(name, RunCreated(time.time(), self.spec.to_json()))
+        return RunState.of(event for _, event in journal.read(name))
+
+    def _restore(self, journal: SQLJournal) -> bool:
+        """Take a run that the journal lacks from the backup beside its checkpoints, if there is one."""
+        about = restore(journal, self.journal_url, self.spec.name, self.spec.storage_path)
+        if about is not None:
+            warnings.warn(about.explain(self.spec.name, journal.shown), UserWarning, stacklevel=5)
+        return about is not None
 
     def _reenter(self, journal: SQLJournal) -> RunState:
         try:
             state = RunState.of(event for _, event in journal.read(self.spec.name))
         except RunNotFoundError as error:
             raise RunNotFoundError(f'{error}. resume="auto" begins a run that is not there') from None
+        fresh_id = self.spec.run_id
         changes = self._changes(state)
         self.spec = state.spec.changed(changes)
         if state.status is RunStatus.COMPLETED and not changes:
             return state
         self._admit()
-        event = RunResumed(max(time.time(), state.now), changes)
         term = journal.raise_term(self.spec.name)
+        if term > state.term + TERMS_AHEAD:
+            self._leave_workers_behind(fresh_id, changes)
+        event = RunResumed(max(time.time(), state.now), changes)
         stale = journal.open_requests(self.spec.name)
         journal.append(self.spec.name, term, state.index + 1, [event], stale)
         state.apply(event)
         return state
+
+    def _leave_workers_behind(self, fresh_id: str, changes: dict[str, Any]) -> None:
+        """Of a restored run: its workers have said more than the journal holds, so it gets others."""
+        if self.executor == "ray":
+            from raytune_gp.execution.driver import end_workers
+
+            end_workers(self.spec.run_id)
+        changes["run_id"] = fresh_id
+        self.spec = self.spec.changed({"run_id": fresh_id})
 
     def _admit(self) -> None:
         """Refuse what cannot run while nothing is written yet: no name is used up, no other run ended."""
@@ -173,7 +203,16 @@ class Launch:
         loop = Loop(spec.name, make, journal, executor, on_commit=committed, on_trouble=audience.pause)
         executor.turn = loop.turn
         loop.open()
-        loop.run()
+        if not Backup.is_wanted(self.journal_url, storage):
+            loop.run()
+            return
+        backup = Backup(journal, self.journal_url, spec.name, storage, audience.warn)
+        executor.retain = backup.retain
+        backup.start()
+        try:
+            loop.run()
+        finally:
+            backup.close()
 
     def _execute_on_ray(self, state: RunState, audience: Audience) -> None:
         import ray
@@ -200,10 +239,18 @@ class Launch:
             parameters=parameters,
         )
         parts = Payload.of(self.parts, storage)
-        gpus = gpu_share(self.parts.searcher)
-        plan = RunPlan(spec.name, spec.run_id, self.journal_url, spec.seed, parts, worker, gpus=gpus)
+        plan = RunPlan(
+            run=spec.name,
+            run_id=spec.run_id,
+            journal=self.journal_url,
+            seed=spec.seed,
+            parts=parts,
+            worker=worker,
+            gpus=gpu_share(self.parts.searcher),
+            environment=client_environment(self.journal_url),
+        )
         coordinator = start_coordinator(plan, self._workers_ahead(state))
-        follow(coordinator, state, audience.hear, audience.pause)
+        follow(coordinator, state, audience.hear, audience.pause, audience.warn)
 
     def _workers_ahead(self, state: RunState) -> float:
         """How many workers a new run wants at first; one that was begun before asks for its own."""
@@ -224,9 +271,9 @@ class Launch:
             )
 
     def _where(self) -> str:
-        """What the command line must be told of the journal."""
+        """What the command line must be told of the journal; a password is left to the environment."""
         usual = absolute_url(os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
-        return "" if self.journal_url == usual else f" --journal {self.journal_url}"
+        return "" if self.journal_url == usual else f" --journal {url_for_commands(self.journal_url)}"
 
     def _results(self, state: RunState) -> ResultGrid:
         if state.status is RunStatus.FAILED:

@@ -137,7 +137,9 @@ class Server:
 
     def emptied(self) -> str:
         """The URL of the server's first database, of which clients and journals of earlier tests are gone."""
-        self.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'raytune-gp'")
+        self.do(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'raytune-gp'"
+        )
         self.do(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
         return self.url()
 

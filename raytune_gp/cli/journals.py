@@ -25,8 +25,8 @@ JournalOption = Annotated[
     typer.Option(
         "--journal",
         metavar="URL",
-        help="Database URL of the journal, or the path of an SQLite file. "
-        r"Default: $RAYTUNE_JOURNAL, else ~/.raytune_gp/journal.db.",
+        help="Database URL of the journal (SQLite, PostgreSQL), or the path of an SQLite file. "
+        r"A password is better left to $PGPASSWORD or ~/.pgpass. Default: $RAYTUNE_JOURNAL, else ~/.raytune_gp/journal.db.",
     ),
 ]
 

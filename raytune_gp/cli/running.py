@@ -86,13 +86,14 @@ def run(
     `raytune-gp resume` goes on; a second Ctrl-C does not wait for that.
     """
     from raytune_gp.runfile.plan import read_plan
+    from raytune_gp.storage.urls import url_for_commands
 
     plan = read_plan(run_file, {"name": name, "num_samples": num_samples})
     try:
         _go(plan, plan.arguments(), journal, report, inline, quiet)
     except RunExistsError as error:
         url = _url(plan, journal)
-        where = "" if url == journal_url(None) else f" --journal {url}"
+        where = "" if url == journal_url(None) else f" --journal {url_for_commands(url)}"
         raise RunExistsError(f"{error}. From the shell: raytune-gp resume {plan.name}{where}") from None
 
 

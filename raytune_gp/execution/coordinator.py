@@ -12,11 +12,11 @@ import os
 import threading
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from raytune_gp.errors import JournalGivenUpError, RaytuneError
+from raytune_gp.errors import JournalError, JournalGivenUpError, RaytuneError
 from raytune_gp.events import Event
 from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.parts import Parts
@@ -25,6 +25,7 @@ from raytune_gp.execution.ray_executor import RayExecutor
 from raytune_gp.execution.worker import WorkerSettings
 from raytune_gp.messages import StopRun
 from raytune_gp.storage.artifacts import Storage
+from raytune_gp.storage.backup import Backup
 from raytune_gp.storage.journal import SQLJournal
 
 __all__ = ["Coordinator", "News", "RunPlan"]
@@ -42,23 +43,27 @@ class RunPlan:
 
     `started` is how many workers the driver makes ahead, under the names that a new run gives its first.
     `gpus` is the share of a GPU that is reserved for a searcher that computes on one.
+    `journal` is the journal's URL and `environment` what the driver's environment adds to it, perhaps with a
+    password: no representation shows them.
     """
 
     run: str
     run_id: str
-    journal: str
+    journal: str = field(repr=False)
     seed: int
     parts: Payload
     worker: WorkerSettings
     started: int = 0
     gpus: float = 0.0
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
 class News:
     """An answer to `poll`: the events behind the index asked for, and whether there will be more.
 
-    `trouble` is what pauses the run at the moment, if anything; `error` what ended it; `given_up` says that
+    `trouble` is what pauses the run at the moment, if anything; `warning` what keeps its journal from being
+    backed up; `error` what ended it; `given_up` says that
     it was ended as the user wished, and why the journal does not know of that.
     """
 
@@ -67,6 +72,7 @@ class News:
     over: bool = False
     error: str | None = None
     trouble: str | None = None
+    warning: str | None = None
     given_up: str | None = None
 
 
@@ -79,8 +85,10 @@ class Coordinator:
             # and not in a runtime_env, which the workers would inherit.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._plan = plan
-        self._journal = SQLJournal(plan.journal)
-        parts: Parts = plan.parts.load(Storage(plan.worker.storage_path, plan.run))
+        os.environ.update(plan.environment)
+        self._journal = SQLJournal(plan.journal, create=False)
+        storage = Storage(plan.worker.storage_path, plan.run)
+        parts: Parts = plan.parts.load(storage)
         self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
         self._run = Loop(
             plan.run,
@@ -90,6 +98,10 @@ class Coordinator:
             on_commit=self._committed,
             on_trouble=self._paused,
         )
+        self._backup: Backup | None = None
+        if Backup.is_wanted(plan.journal, storage):
+            self._backup = Backup(self._journal, plan.journal, plan.run, storage, self._warn)
+            self._executor.retain = self._backup.retain
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS_KEPT)
         self._index = -1
         self._status = News(0)
@@ -123,7 +135,12 @@ class Coordinator:
         missing = max(0, index - after_index)
         if missing <= len(kept):
             return replace(status, events=kept[len(kept) - missing :])
-        events = await asyncio.to_thread(self._read, after_index)
+        try:
+            events = await asyncio.to_thread(self._read, after_index)
+        except JournalError:
+            if status.over:
+                raise
+            return status  # the loop says what is wrong, if it lasts
         return replace(status, events=events, over=status.over and after_index + len(events) >= index)
 
     async def _wait(self, event: asyncio.Event, timeout_s: float) -> None:
@@ -144,6 +161,9 @@ class Coordinator:
     def _paused(self, trouble: str | None) -> None:
         self._publish(trouble=trouble)
 
+    def _warn(self, warning: str | None) -> None:
+        self._publish(warning=warning)
+
     def _publish(self, **changes: Any) -> None:
         with self._lock:
             self._status = replace(self._status, **changes)
@@ -156,6 +176,8 @@ class Coordinator:
             if self._plan.started and not self._run.experiment.state.crew.incarnations:
                 self._executor.offer(self._plan.started)
             self._run.open()
+            if self._backup is not None:
+                self._backup.start()
             self._run.run()
         except JournalGivenUpError as error:
             ended = {"given_up": str(error)}
@@ -163,6 +185,8 @@ class Coordinator:
             ended = {"error": str(error)}
         except BaseException:
             ended = {"error": traceback.format_exc()}
+        if self._backup is not None:
+            self._backup.close()
         self._publish(over=True, **ended)
 
     def _notify(self) -> None:

@@ -27,7 +27,7 @@ from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 
-__all__ = ["admit", "follow", "init_ray", "start_coordinator"]
+__all__ = ["admit", "end_workers", "follow", "init_ray", "start_coordinator"]
 
 INTERRUPTED = "interrupted from the keyboard"
 CLIENT = "ray://"
@@ -94,14 +94,17 @@ def follow(
     state: RunState,
     listener: Listener,
     on_trouble: Callable[[str | None], None] = lambda trouble: None,
+    on_warning: Callable[[str | None], None] = lambda warning: None,
 ) -> None:
     """Apply the run's events to `state` as they come, until the run is over; then end the coordinator.
 
-    `listener` is told of them and `on_trouble` of what pauses the run, None when it goes on; what they raise
-    ends the run. Ctrl-C once asks for a gentle stop; a second one ends the workers at once and raises
-    KeyboardInterrupt. Raises RunFailedError where the coordinator fails.
+    `listener` is told of them, `on_trouble` of what pauses the run, None when it goes on, and `on_warning` of
+    what keeps its journal from being backed up; what they raise ends the run. Ctrl-C once asks for a gentle
+    stop; a second one ends the workers at once and raises KeyboardInterrupt. Raises RunFailedError where the
+    coordinator fails.
     """
     trouble: str | None = None
+    warning: str | None = None
     with Keyboard() as keyboard:
         try:
             while True:
@@ -123,6 +126,9 @@ def follow(
                 if news.trouble != trouble:
                     trouble = news.trouble
                     on_trouble(trouble)
+                if news.warning != warning:
+                    warning = news.warning
+                    on_warning(warning)
                 if news.over:
                     return
         except KeyboardInterrupt:
@@ -160,6 +166,14 @@ def _kill_workers(state: RunState) -> None:
     for worker in state.workers:
         with contextlib.suppress(ValueError, RayError):
             ray.kill(ray.get_actor(f"{state.spec.run_id}/{worker}", NAMESPACE))
+
+
+def end_workers(run_id: str) -> None:
+    """End whatever workers of `run_id` there are still: those of a run whose journal has forgotten them."""
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["namespace"] == NAMESPACE and actor["name"].startswith(f"{run_id}/"):
+            with contextlib.suppress(ValueError, RayError):
+                ray.kill(ray.get_actor(actor["name"], NAMESPACE))
 
 
 def init_ray() -> None:

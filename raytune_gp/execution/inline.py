@@ -23,7 +23,10 @@ __all__ = ["InlineExecutor"]
 
 
 class InlineExecutor:
-    """One worker, which is this process. `turn` is the loop's, called again while a trainable reports."""
+    """One worker, which is this process. `turn` is the loop's, called again while a trainable reports.
+
+    `retain` deletes checkpoints, as `Storage.retain` does.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class InlineExecutor:
         self._space = space
         self._asker = asker
         self._storage = storage
+        self.retain = storage.retain
         self._resources = resources
         self._outboxes: dict[str, Outbox] = {}
         self._cursors: dict[str, int] = {}
@@ -86,7 +90,7 @@ class InlineExecutor:
                 if command.worker in self._outboxes:
                     self._outboxes[command.worker].acknowledge(command.seq)
             case msg.Retain():
-                self._storage.retain(f"trial_{command.trial}", command.paths)
+                self.retain(f"trial_{command.trial}", command.paths)
 
     def _connect(self, command: msg.Connect) -> None:
         if command.create:

@@ -49,13 +49,16 @@ smaller max_concurrent_trials, asks for less."""
 
 
 class RayExecutor:
-    """One coordinator's hands. `term` fences its messages; workers are named after `run_id`."""
+    """One coordinator's hands. `term` fences its messages; workers are named after `run_id`.
+
+    `retain` deletes checkpoints, as `Storage.retain` does.
+    """
 
     def __init__(self, run_id: str, settings: WorkerSettings, asker: Asker):
         self._run_id = run_id
         self._settings = settings
         self._asker = asker
-        self._storage = Storage(settings.storage_path, settings.run)
+        self.retain = Storage(settings.storage_path, settings.run).retain
         self.term = 0
         self._inputs: queue.SimpleQueue[msg.Input] = queue.SimpleQueue()
         self._handles: dict[str, Any] = {}
@@ -99,7 +102,7 @@ class RayExecutor:
             case msg.Suggest():
                 self._searching.submit(lambda: self._inputs.put(self._asker.ask(command)))
             case msg.Retain():
-                self._housekeeping.submit(self._storage.retain, f"trial_{command.trial}", command.paths)
+                self._housekeeping.submit(self.retain, f"trial_{command.trial}", command.paths)
             case msg.Connect():
                 self._later(self._connect, command)
             case msg.Start():

@@ -82,10 +82,11 @@ class Checkpoint:
 class Storage:
     """The directory of one run below a storage path (a local path, or a URI such as `s3://bucket/runs`).
 
-    Raises SpecError where the URI is of no known kind, or the directory cannot be made.
+    It is made unless `create` is false. Raises SpecError where the URI is of no known kind, or the directory
+    cannot be made.
     """
 
-    def __init__(self, storage_path: str, run: str):
+    def __init__(self, storage_path: str, run: str, *, create: bool = True):
         self.storage_path = storage_path
         self.run = run
         try:
@@ -95,7 +96,8 @@ class Storage:
                 self.filesystem = pafs.LocalFileSystem()
                 root = str(Path(storage_path).expanduser().absolute())
             self.root = str(PurePosixPath(root) / run)
-            self.filesystem.create_dir(self.root, recursive=True)
+            if create:
+                self.filesystem.create_dir(self.root, recursive=True)
         except (OSError, ValueError) as error:
             raise SpecError(
                 f"storage_path {storage_path!r} cannot be used: {error}. It must be a directory that every "
@@ -151,8 +153,13 @@ class Storage:
                     self.upload_file(path, relative)
 
     def upload_file(self, path: str, relative: str) -> None:
-        """Copy a local file to `relative`."""
+        """Copy a local file to `relative`. On a local disk it is replaced all at once, by a rename."""
         self.filesystem.create_dir(str(PurePosixPath(self.path(relative)).parent), recursive=True)
+        if self.is_local:
+            partial = f"{self.path(relative)}.partial"
+            shutil.copyfile(path, partial)
+            Path(partial).replace(self.path(relative))
+            return
         pafs.copy_files(
             path,
             self.path(relative),

@@ -1,4 +1,4 @@
-"""What the journal needs of a database, whichever it is: transactions, tables of today, errors that say what helps.
+"""What the journal needs of any database: transactions, tables of today, errors that say what helps.
 
 SQLite's part is in sqlite.py, PostgreSQL's in postgresql.py; `open_database` chooses by the URL.
 """
@@ -21,8 +21,9 @@ __all__ = ["Database", "open_database"]
 
 
 def open_database(url: str, *, create: bool) -> Database:
-    """The database behind `url`, not connected to yet. Without `create` it must be there when it is used first.
+    """The database behind `url`, not connected to yet.
 
+    Without `create` it must be there when it is used first.
     Raises JournalError for a URL that cannot be used and for a missing driver.
     """
     parsed = parse_url(url)
@@ -67,7 +68,7 @@ class Database(ABC):
                     with self._writer.begin() as connection:
                         self._claim(connection)
                         migrate(connection)
-                self._found()
+                self._note()
             except SQLAlchemyError as error:
                 raise self._explained(error, "opened") from error
             except (OSError, ImportError) as error:
@@ -105,10 +106,10 @@ class Database(ABC):
     def _claim(self, connection: sa.Connection) -> None:
         """Keep other processes from the tables until the end of the transaction."""
 
-    def _found(self) -> None:
+    def _note(self) -> None:  # noqa: B027
         """The tables are there."""
 
-    def _check(self, writes: bool) -> None:
+    def _check(self, writes: bool) -> None:  # noqa: B027
         """Before each transaction."""
 
     @abstractmethod

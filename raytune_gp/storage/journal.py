@@ -89,9 +89,7 @@ class SQLJournal:
     def raise_term(self, run: str) -> int:
         """Take `run` over, and return its new term. Raises RunNotFoundError."""
         with self._writing() as connection:
-            found = connection.execute(
-                RUNS.update().where(RUNS.c.name == run).values(term=RUNS.c.term + 1)
-            )
+            found = connection.execute(RUNS.update().where(RUNS.c.name == run).values(term=RUNS.c.term + 1))
             if found.rowcount == 0:
                 raise self._not_found(run)
             return connection.execute(sa.select(RUNS.c.term).where(RUNS.c.name == run)).scalar_one()
@@ -136,8 +134,8 @@ class SQLJournal:
             return False
         if last is None or last < first:
             raise JournalLostError(
-                f"the journal {self.shown} lacks events of run {run!r}: it ends at {last}, and up to {first - 1} "
-                f"were written. It was restored from an older copy, or its server's place was taken by a "
+                f"the journal {self.shown} lacks events of run {run!r}: it ends at {last}, and up to "
+                f"{first - 1} were written. It was restored from an older copy, or its server's place was taken by a "
                 f"replica that lagged behind; resume=True goes on from what is there"
             )
         found = connection.execute(_SELECT_BEHIND, {"run": run, "after": first - 1})

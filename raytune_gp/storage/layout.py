@@ -53,7 +53,7 @@ def _say_the_layout(connection: sa.Connection) -> None:
 
 
 STEPS: Sequence[Callable[[sa.Connection], None]] = (_say_the_layout,)
-"""The k-th leads from layout k to k + 1, in SQL that both databases take and that later versions leave alone."""
+"""The k-th leads from layout k to k + 1, in SQL that both databases take and that is never changed again."""
 
 LAYOUT = 1 + len(STEPS)
 """The layout of the tables above."""

@@ -7,7 +7,6 @@ silent altogether has one here. Whoever writes waits until the server has it on 
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Generator, Mapping
@@ -19,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from raytune_gp.errors import JournalError, JournalLostError
 from raytune_gp.storage.database import Database
 
-__all__ = ["PostgreSQL", "libpq_environment"]
+__all__ = ["PostgreSQL"]
 
 SCHEMA = "raytune_gp"
 LOCK_KEY = 0x7261_7974_756E_65
@@ -61,8 +60,8 @@ _GONE = {
 """Where to try again cannot help, by SQLSTATE."""
 
 _AWAY = re.compile(
-    "refused|clos|lost|terminat|start(ing|ed) up|shut(ting)? down|recovery|not yet accepting|no answer|timeout"
-    "|timed out|reset by peer|broken pipe|unreachable|no route|could not (send|receive)|no such file"
+    "refused|clos|lost|terminat|start(ing|ed) up|shut(ting)? down|recovery|not yet accepting|no answer"
+    "|timeout|timed out|reset by peer|broken pipe|unreachable|no route|could not (send|receive)|no such file"
     "|bad connection|SSL SYSCALL",
     re.IGNORECASE,
 )
@@ -93,7 +92,8 @@ class PostgreSQL(Database):
         if connection.execute(there, {"name": SCHEMA}).first() is None:
             if not self._create:
                 raise JournalLostError(
-                    f"the journal {self.shown} is not there any more. {_GONE['42P01']}, and go on with resume=True"
+                    f"the journal {self.shown} is not there any more. {_GONE['42P01']}, and go on with "
+                    f"resume=True"
                 )
             connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
 
@@ -113,11 +113,6 @@ class PostgreSQL(Database):
             # The same words for a server that falls, is away and comes back: they are told once.
             return JournalError(f"{message}: the connection is lost, or the server is away; {away}")
         return JournalError(f"{message}: {said}")
-
-
-def libpq_environment() -> dict[str, str]:
-    """The variables of this process that psycopg reads: PGPASSWORD, PGPASSFILE, PGHOST and so on."""
-    return {name: value for name, value in os.environ.items() if name.startswith("PG")}
 
 
 def _make_engine(url: sa.URL) -> sa.Engine:
@@ -182,5 +177,6 @@ _SESSION = (
     f"SET statement_timeout TO '{STATEMENT_S}s'",
     f"SET lock_timeout TO '{LOCK_S}s'",
     f"SET idle_in_transaction_session_timeout TO '{IDLE_S}s'",
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+    "SELECT set_config('synchronous_commit', 'on', false) "
+    "WHERE current_setting('synchronous_commit') = 'off'",
 )

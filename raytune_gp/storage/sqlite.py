@@ -34,6 +34,11 @@ _FIXES = {
 }
 """What helps, by the primary result code of SQLite."""
 
+GO_ON = (
+    "resume=True goes on: from the file, if you put it back in its place, else from the backup beside the "
+    "run's checkpoints"
+)
+
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -45,6 +50,7 @@ class SQLite(Database):
         self._create = create
         self._identity: tuple[int, int] | None = None
         self._has_written = False
+        self._lost: JournalLostError | None = None
         super().__init__(url, _make_engine(url if self._file is None else url.set(database=str(self._file))))
 
     def _find(self) -> None:
@@ -53,15 +59,12 @@ class SQLite(Database):
         if self._create:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         elif not self._file.exists():
-            raise JournalLostError(
-                f"the journal {self.shown} is not there any more: put the file or a backup of it back in its "
-                f"place and go on with resume=True"
-            )
+            raise JournalLostError(f"the journal {self.shown} is not there any more. {GO_ON}")
 
     def _claim(self, connection: sa.Connection) -> None:
         """Nothing to do: a transaction that writes begins with BEGIN IMMEDIATE."""
 
-    def _found(self) -> None:
+    def _note(self) -> None:
         self._identity = self._look()
 
     def _explained(self, error: SQLAlchemyError, verb: str) -> JournalError:
@@ -71,7 +74,8 @@ class SQLite(Database):
         if code in _DAMAGED:
             return JournalLostError(
                 f"{message}. It is damaged: put a backup in its place, or what "
-                f"`sqlite3 {self._file} .recover` saves of it, and go on with resume=True"
+                f"`sqlite3 {self._file} .recover` saves of it, and go on with resume=True; without the file, "
+                f"that takes the backup beside the run's checkpoints"
             )
         fix = _FIXES.get(code)
         if verb == "opened":
@@ -96,13 +100,19 @@ class SQLite(Database):
         except OSError:
             return  # the database says better what is wrong
         if not same:
-            saved = self._save_copy() if self._has_written else None
-            rescue = f"What it held was saved: go on with journal='sqlite:///{saved}' and resume=True, or put"
-            raise JournalLostError(
-                f"the journal {self.shown} was {what} while a run used it. {rescue if saved else 'Put'} the "
-                f"file or a backup of it back in its place and go on with resume=True"
-            )
+            raise self._loss(what)
         self._has_written |= writes
+
+    def _loss(self, what: str) -> JournalLostError:
+        """What to raise; the first thread that meets it saves what the file held."""
+        with self._lock:
+            if self._lost is None:
+                saved = self._save_copy() if self._has_written else None
+                rescue = f"What it held was saved: go on with journal='sqlite:///{saved}' and resume=True"
+                self._lost = JournalLostError(
+                    f"the journal {self.shown} was {what} while a run used it. {rescue if saved else GO_ON}"
+                )
+            return JournalLostError(*self._lost.args)
 
     def _save_copy(self) -> Path | None:
         """Copy the lost file, which a connection of this process still holds open, beside its place."""

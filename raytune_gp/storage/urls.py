@@ -1,7 +1,8 @@
-"""Where a journal is, as users say it: database URLs and paths, made absolute, and shown without passwords."""
+"""Where a journal is, as users say it: URLs and paths, made absolute, and shown without passwords."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from raytune_gp.storage.mounts import network_file_system
 
 __all__ = [
     "absolute_url",
+    "client_environment",
     "default_journal_url",
     "parse_url",
     "shown_url",
@@ -54,8 +56,8 @@ def parse_url(url: str) -> sa.URL:
         ) from error
     if "@" in (parsed.host or ""):
         raise JournalError(
-            f"the journal (unreadable URL) cannot be opened: there are two @ in it. {EXPECTED}; in a password "
-            f"@ is written %40"
+            f"the journal (unreadable URL) cannot be opened: there are two @ in it. {EXPECTED}; in a "
+            f"password @ is written %40"
         )
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
@@ -80,6 +82,13 @@ def url_for_commands(url: str) -> str:
     parsed = sa.make_url(url)
     shown = parsed.difference_update_query(_SECRETS).set(password=None)
     return url if shown == parsed else shown.render_as_string(hide_password=False)
+
+
+def client_environment(url: str) -> dict[str, str]:
+    """What this process's environment adds to a URL of PostgreSQL: PGPASSWORD, PGPASSFILE, PGHOST and so on."""
+    if not url.startswith("postgres"):
+        return {}
+    return {name: value for name, value in os.environ.items() if name.startswith("PG")}
 
 
 def absolute_url(url: str, directory: str | Path = "") -> str:
@@ -120,5 +129,5 @@ def unsafe_place(url: str) -> str | None:
     return (
         f"the journal {file} lies on a network file system ({kind}), where SQLite can damage it, above all "
         f"when two machines open it. Give a local path, journal='sqlite:////local/disk/journal.db', or a "
-        f"PostgreSQL server, journal='postgresql+psycopg://…', or either as RAYTUNE_JOURNAL in the environment"
+        f"PostgreSQL server, journal='postgresql+psycopg://…', or set RAYTUNE_JOURNAL in the environment"
     )

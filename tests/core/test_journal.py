@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from raytune_gp import events as ev
 from raytune_gp.errors import (
@@ -310,7 +309,7 @@ SECRET = "s3cr3t"
     ],
 )
 def test_a_journal_that_cannot_be_opened_keeps_the_password_to_itself(url: str) -> None:
-    with pytest.raises(JournalError, match="the journal .* cannot be opened: ") as caught:
+    with pytest.raises(JournalError, match=r"the journal .* cannot be opened: ") as caught:
         SQLJournal(url)
     error: BaseException | None = caught.value
     while error is not None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from raytune_gp.storage import mounts
-from raytune_gp.storage.urls import unsafe_place
 from raytune_gp.storage.mounts import network_file_system
+from raytune_gp.storage.urls import unsafe_place
 
 TABLE = r"""rootfs / rootfs rw 0 0
 /dev/sda1 / ext4 rw 0 0

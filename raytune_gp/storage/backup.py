@@ -1,0 +1,230 @@
+"""A copy of a run's journal beside its checkpoints, so that the journal's disk may be lost.
+
+    <storage path>/<run>/journal_backup.db        the run's rows, a journal like any other
+    <storage path>/<run>/journal_backup.json      where they are from, and how old they are
+
+It is for journals in SQLite files: a database server has backups of its own. What the copy still names is
+not deleted from the storage, so that whoever goes on from it finds its checkpoints.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from raytune_gp.errors import JournalError, JournalLostError, RunNotFoundError
+from raytune_gp.storage.artifacts import Storage
+from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.storage.urls import sqlite_file
+
+__all__ = ["TERMS_AHEAD", "About", "Backup", "restore"]
+
+DATABASE, ABOUT = "journal_backup.db", "journal_backup.json"
+
+EVERY_S = 30.0
+"""How often a copy is made while there is something new, in seconds."""
+
+SHARE = 0.1
+"""The part of the time that copying may take: where one takes long, the next one waits longer."""
+
+LAST_S = 60.0
+"""The longest that the end of a run waits for its last copy, in seconds."""
+
+TERMS_AHEAD = 1000
+"""What a restored run adds to its term: the copy is older than the original, whose terms may have gone on."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Where a backup is from. `run_id` is that of the run's first event; `at` in seconds since the epoch."""
+
+    run_id: str
+    journal: str
+    host: str
+    term: int
+    events: int
+    at: float
+
+    def explain(self, run: str, journal: str) -> str:
+        """What a user is told of `run` when it was restored into `journal`."""
+        when = datetime.datetime.fromtimestamp(self.at).astimezone().isoformat(" ", "seconds")
+        return (
+            f"run {run!r} was not in the journal {journal} and is restored from the backup beside its "
+            f"checkpoints: its first {self.events} events, up to {when}. What came after that is trained again. "
+            f"The backup was made of {self.journal} on {self.host}: if that is still there, or the run goes on "
+            f"there, end this one and go on with that"
+        )
+
+
+class Backup:
+    """Copies `run` from `journal`, which is at `url`, to `storage`, in a thread of its own.
+
+    `say` is called with what keeps it from doing so whenever that changes, None when it is over.
+    """
+
+    def __init__(
+        self,
+        journal: SQLJournal,
+        url: str,
+        run: str,
+        storage: Storage,
+        say: Callable[[str | None], None] = lambda trouble: None,
+    ):
+        self._journal, self._url, self._run, self._storage = journal, url, run, storage
+        self._say = say
+        self._trouble: str | None = None
+        self._last = -1
+        self._is_stored = True
+        self._is_first = True
+        self._is_superseded = False
+        self._to_retain: dict[str, Sequence[str]] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="raytune-backup", daemon=True)
+
+    @staticmethod
+    def is_wanted(url: str, storage: Storage) -> bool:
+        """Whether the journal at `url` is a file, and not the very copy in `storage`."""
+        file = sqlite_file(url)
+        return file is not None and not (storage.is_local and Path(storage.path(DATABASE)) == file)
+
+    def start(self) -> None:
+        """Make copies from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Make the last copy; where the storage hangs, it is not waited for longer than LAST_S."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(LAST_S)
+
+    def retain(self, trial: str, keep: Sequence[str]) -> None:
+        """`Storage.retain`, after the next copy: until then an older one may name what would be deleted."""
+        with self._lock:
+            self._to_retain[trial] = keep
+
+    def _main(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="raytune_journal_") as directory:
+            pause = EVERY_S
+            is_last = False
+            while not is_last:
+                is_last = self._closing.wait(pause)
+                began = time.monotonic()
+                self._try(Path(directory))
+                pause = max(EVERY_S, (time.monotonic() - began) * (1 / SHARE - 1))
+
+    def _try(self, directory: Path) -> None:
+        with self._lock:
+            waiting, self._to_retain = self._to_retain, {}
+        try:
+            self._copy(directory)
+            if not self._is_superseded:
+                for trial, keep in waiting.items():
+                    self._storage.retain(trial, keep)
+        except JournalLostError:
+            return  # the loop says so
+        except Exception as error:
+            with self._lock:
+                self._to_retain = {**waiting, **self._to_retain}
+            self._tell(f"{type(error).__name__}: {error}")
+        else:
+            self._tell(None)
+
+    def _copy(self, directory: Path) -> None:
+        file = directory / DATABASE
+        copy = SQLJournal(f"sqlite:///{file}")
+        try:
+            last = self._journal.copy(self._run, copy, self._last)
+            [row] = copy.runs()
+            first = next(copy.read(self._run))[1]
+        finally:
+            copy.close()  # the last connection moves what is in the write-ahead log into the file
+        self._is_stored &= last == self._last
+        self._last = last
+        if self._is_stored or self._is_superseded:
+            return
+        run_id = getattr(first, "spec", {}).get("run_id", "")
+        about = About(run_id, self._url, socket.gethostname(), row.term, last + 1, time.time())
+        before = _about(self._storage)
+        if before is not None and before.run_id == run_id and before.term >= row.term + TERMS_AHEAD:
+            self._is_superseded = True
+            raise JournalError(
+                f"run {self._run!r} was restored from its backup and goes on in the journal "
+                f"{before.journal} of {before.host}: end it here, and resume it there"
+            )
+        if self._is_first and before is not None and before.run_id != run_id:
+            self._set_aside(before)
+        self._storage.upload_file(str(file), DATABASE)
+        self._storage.write_bytes(ABOUT, json.dumps(asdict(about), indent=1).encode())
+        self._is_stored, self._is_first = True, False
+
+    def _set_aside(self, older: About) -> None:
+        """Keep the backup of an earlier run of this name."""
+        aside = f"journal_backup_{older.run_id}.db"
+        self._storage.filesystem.move(self._storage.path(DATABASE), self._storage.path(aside))
+
+    def _tell(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._say(trouble)
+
+
+def restore(journal: SQLJournal, url: str, run: str, storage_path: str) -> About | None:
+    """Bring `run`, which `journal` at `url` lacks, back from its backup below `storage_path`.
+
+    Returns where that was from, or None where there is no backup. Raises RunNotFoundError where the journal
+    that the backup was made of is still there on this machine, and JournalError for a damaged backup.
+    """
+    storage = Storage(storage_path, run, create=False)
+    about = _about(storage)
+    if about is None:
+        return None
+    if about.journal != url and _holds(about.journal, run):
+        raise RunNotFoundError(
+            f"no run named {run!r} in the journal {journal.shown}: it is in {about.journal}, so give "
+            f"journal={about.journal!r}"
+        )
+    directory = tempfile.mkdtemp(prefix="raytune_journal_")
+    try:
+        file = Path(directory) / DATABASE
+        file.write_bytes(storage.read_bytes(DATABASE))
+        backup = SQLJournal(f"sqlite:///{file}", create=False)
+        try:
+            backup.copy(run, journal, terms_ahead=TERMS_AHEAD)
+        finally:
+            backup.close()
+    except FileNotFoundError:
+        return None
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return about
+
+
+def _about(storage: Storage) -> About | None:
+    try:
+        return About(**json.loads(storage.read_bytes(ABOUT)))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _holds(url: str, run: str) -> bool:
+    """Whether the journal at `url` is there, on this machine, and holds `run`."""
+    file = sqlite_file(url)
+    if file is None or not os.path.isfile(file):
+        return False
+    journal = SQLJournal(url, create=False)
+    try:
+        return journal.exists(run)
+    except JournalError:
+        return False
+    finally:
+        journal.close()
