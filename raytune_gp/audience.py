@@ -70,7 +70,7 @@ class Audience:
         else:
             _say(
                 f"the journal of run {self._run!r} could not be backed up: {warning}. The run goes on, "
-                f"and this is tried again; until then a loss of the journal's disk would cost what comes meanwhile"
+                f"and this is tried again; until then the loss of its disk would cost what comes meanwhile"
             )
 
     def end(self, state: RunState, *, ran: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: Debian's binaries, a temporary directory, a free port on loopback."""
+"""A PostgreSQL server of the tests' own: Debian's binaries, a temporary directory, a free loopback port."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Server:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it at once, as `pg_ctl stop -m immediate` does: what was committed is in its log on the disk."""
+        """End it at once, as `pg_ctl stop -m immediate` does: what was committed is in its log on disk."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(30)
 

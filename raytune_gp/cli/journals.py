@@ -26,7 +26,8 @@ JournalOption = Annotated[
         "--journal",
         metavar="URL",
         help="Database URL of the journal (SQLite, PostgreSQL), or the path of an SQLite file. "
-        r"A password is better left to $PGPASSWORD or ~/.pgpass. Default: $RAYTUNE_JOURNAL, else ~/.raytune_gp/journal.db.",
+        r"A password is better left to $PGPASSWORD or ~/.pgpass. "
+        r"Default: $RAYTUNE_JOURNAL, else ~/.raytune_gp/journal.db.",
     ),
 ]
 

@@ -21,6 +21,7 @@ from raytune_gp.errors import RunError, RunExistsError, SpecError
 if TYPE_CHECKING:
     from raytune_gp.results import ResultGrid
     from raytune_gp.runfile.plan import Checked, Plan
+    from raytune_gp.storage.journal import SQLJournal
 
 __all__ = ["EPILOGS", "FAILED", "INTERRUPTED", "check", "demo", "resume", "run", "stop"]
 
@@ -104,6 +105,13 @@ def resume(
     name: Annotated[str | None, typer.Option(help="Of the run, where its run file has none.")] = None,
     num_samples: SamplesOption = None,
     journal: JournalOption = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|URI",
+            help="Where the run's checkpoints are, in case its journal is lost. Default: the run file's.",
+        ),
+    ] = None,
     report: ReportOption = None,
     inline: InlineOption = False,
     quiet: QuietOption = False,
@@ -111,17 +119,23 @@ def resume(
     """Go on with a run that `raytune-gp run` started.
 
     Finished trials stay, and unfinished ones continue from their checkpoints. The run file is read again: it
-    must still be there, with the same search space.
+    must still be there, with the same search space. A run that the journal lacks is restored from the backup
+    beside its checkpoints.
     """
     from raytune_gp.runfile.plan import read_plan
+    from raytune_gp.settings import absolute_storage_path, default_storage_path
 
     path = Path(run)
     plan = read_plan(path, {"name": name}) if path.suffix in (".yaml", ".yml") or path.is_file() else None
     if plan is not None and plan.file.name is None:
         raise SpecError(f"{run} gives no name: say which run to go on with, by --name or in the file")
     url = journal_url(journal) if plan is None else _url(plan, journal)
+    known = run if plan is None else plan.name
+    usual = default_storage_path() if plan is None else plan.storage_path
     with open_journal(url) as opened:
-        state = replay(opened, run if plan is None else plan.name)
+        if not opened.exists(known):
+            _restore(opened, url, known, usual if storage is None else absolute_storage_path(storage))
+        state = replay(opened, known)
     origin = state.spec.run_file
     if plan is None and not origin:
         raise RunError(
@@ -136,6 +150,15 @@ def resume(
     results = _go(plan, {**arguments, "resume": True}, url, report, inline, quiet)
     if results.state.index == state.index:
         typer.echo(f"run {plan.name} is completed: a larger --num-samples would go on", err=True)
+
+
+def _restore(journal: SQLJournal, url: str, run: str, storage_path: str) -> None:
+    """Take a run that the journal lacks from its backup, if there is one."""
+    from raytune_gp.storage.backup import restore
+
+    about = restore(journal, url, run, storage_path)
+    if about is not None:
+        typer.echo(about.explain(run, journal.shown), err=True)
 
 
 def _url(plan: Plan, journal: str | None) -> str:

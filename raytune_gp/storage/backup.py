@@ -59,9 +59,9 @@ class About:
         when = datetime.datetime.fromtimestamp(self.at).astimezone().isoformat(" ", "seconds")
         return (
             f"run {run!r} was not in the journal {journal} and is restored from the backup beside its "
-            f"checkpoints: its first {self.events} events, up to {when}. What came after that is trained again. "
-            f"The backup was made of {self.journal} on {self.host}: if that is still there, or the run goes on "
-            f"there, end this one and go on with that"
+            f"checkpoints: its first {self.events} events, up to {when}. What came after is trained again. "
+            f"The backup was made of {self.journal} on {self.host}: if that is still there, or the run goes "
+            f"on there, end this one and go on with that"
         )
 
 
@@ -123,13 +123,14 @@ class Backup:
                 pause = max(EVERY_S, (time.monotonic() - began) * (1 / SHARE - 1))
 
     def _try(self, directory: Path) -> None:
+        if self._is_superseded:
+            return
         with self._lock:
             waiting, self._to_retain = self._to_retain, {}
         try:
             self._copy(directory)
-            if not self._is_superseded:
-                for trial, keep in waiting.items():
-                    self._storage.retain(trial, keep)
+            for trial, keep in waiting.items():
+                self._storage.retain(trial, keep)
         except JournalLostError:
             return  # the loop says so
         except Exception as error:
@@ -150,7 +151,7 @@ class Backup:
             copy.close()  # the last connection moves what is in the write-ahead log into the file
         self._is_stored &= last == self._last
         self._last = last
-        if self._is_stored or self._is_superseded:
+        if self._is_stored:
             return
         run_id = getattr(first, "spec", {}).get("run_id", "")
         about = About(run_id, self._url, socket.gethostname(), row.term, last + 1, time.time())

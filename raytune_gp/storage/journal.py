@@ -61,7 +61,11 @@ class SQLJournal:
     def __init__(self, url: str, *, create: bool = True):
         self._database = open_database(url, create=create)
         if create:
-            self._database.prepare()
+            try:
+                self._database.prepare()
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def shown(self) -> str:
@@ -135,8 +139,8 @@ class SQLJournal:
         if last is None or last < first:
             raise JournalLostError(
                 f"the journal {self.shown} lacks events of run {run!r}: it ends at {last}, and up to "
-                f"{first - 1} were written. It was restored from an older copy, or its server's place was taken by a "
-                f"replica that lagged behind; resume=True goes on from what is there"
+                f"{first - 1} were written. It was restored from an older copy, or a replica that lagged "
+                f"behind took its server's place; resume=True goes on from what is there"
             )
         found = connection.execute(_SELECT_BEHIND, {"run": run, "after": first - 1})
         if [dict(row) for row in found.mappings()] != list(rows):

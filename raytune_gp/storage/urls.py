@@ -80,12 +80,13 @@ def shown_url(url: str | sa.URL) -> str:
 def url_for_commands(url: str) -> str:
     """`url` for a command line that is suggested to a user: without its password."""
     parsed = sa.make_url(url)
-    shown = parsed.difference_update_query(_SECRETS).set(password=None)
-    return url if shown == parsed else shown.render_as_string(hide_password=False)
+    if parsed.password is None and not set(_SECRETS) & set(parsed.query):
+        return url
+    return parsed.difference_update_query(_SECRETS)._replace(password=None).render_as_string(False)
 
 
 def client_environment(url: str) -> dict[str, str]:
-    """What this process's environment adds to a URL of PostgreSQL: PGPASSWORD, PGPASSFILE, PGHOST and so on."""
+    """What this process's environment adds to a URL of PostgreSQL: PGPASSWORD, PGPASSFILE, PGHOST, …"""
     if not url.startswith("postgres"):
         return {}
     return {name: value for name, value in os.environ.items() if name.startswith("PG")}

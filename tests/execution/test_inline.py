@@ -315,7 +315,7 @@ def test_a_table_that_cannot_be_drawn_breaks_no_run(
 
 
 def test_a_journal_on_a_network_file_system_is_warned_of(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raytune_gp.storage.journal.network_file_system", lambda path: "nfs4")
+    monkeypatch.setattr("raytune_gp.storage.urls.network_file_system", lambda path: "nfs4")
     with pytest.warns(UserWarning, match=r"journal\.db lies on a network file system \(nfs4\).*Give a local"):
         run(quick)
 
