@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def binaries() -> Path | None:
 
 
 def _die_with_parent() -> None:
+    """The kernel ends the server when the thread that started it ends, with its process at the latest."""
     ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
@@ -72,6 +74,7 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self._starter = ThreadPoolExecutor(1)
         self._process: subprocess.Popen[bytes]
         self._databases = 0
         self.start()
@@ -80,14 +83,15 @@ class Server:
         """Start, and wait until it takes connections."""
         command = [self._bin / "postgres", "-D", self.data, "-p", self.port, "-k", self._directory]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = self._starter.submit(
+                subprocess.Popen,
                 [*map(str, command), "-c", "listen_addresses=127.0.0.1"],
                 stdout=log,
                 stderr=log,
                 cwd=self._directory,
                 preexec_fn=_die_with_parent,
                 **self._as,
-            )
+            ).result()
         deadline = time.monotonic() + 60
         while self._ask("SELECT 1") is None:
             assert self._process.poll() is None, (self._directory / "log").read_text()
@@ -121,6 +125,7 @@ class Server:
         """Stop it, without the care that it takes of its files otherwise, and delete them."""
         if self._process.poll() is None:
             self.kill()
+        self._starter.shutdown()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def url(self, database: str = "postgres", *, password: str | None = QUOTED) -> str:

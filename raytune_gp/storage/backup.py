@@ -211,10 +211,16 @@ def restore(journal: SQLJournal, url: str, run: str, storage_path: str) -> About
 
 
 def _about(storage: Storage) -> About | None:
+    """Where the backup in `storage` is from; None where there is none."""
     try:
         return About(**json.loads(storage.read_bytes(ABOUT)))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError, TypeError) as error:
+        raise JournalError(
+            f"the journal's backup {storage.path(ABOUT)} cannot be read: {error}. To begin without it, move "
+            f"it away"
+        ) from error
 
 
 def _holds(url: str, run: str) -> bool:
