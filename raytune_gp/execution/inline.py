@@ -103,7 +103,9 @@ class InlineExecutor:
 
     def _train(self, command: msg.Start) -> None:
         self._waiting = None
-        outbox = self._outboxes[command.worker]
+        outbox = self._outboxes.get(command.worker)
+        if outbox is None:
+            return  # a worker of an earlier process: its connection says that it is gone
 
         def emit(kind: str, body: Mapping[str, Any]) -> None:
             outbox.append(command.trial, command.attempt, kind, time.time(), body)

@@ -15,6 +15,7 @@ from raytune_gp import tune
 from raytune_gp.events import RunEnded, RunResumed, StopRequested
 from raytune_gp.storage.journal import SQLJournal
 from tests.cli.conftest import RUN_FILE, Command
+from tests.postgres import QUOTED, Server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -411,3 +412,42 @@ def test_the_run_files_journal_is_near_it(command: Command, write: Callable[...,
     way_on = taken.stderr.strip().partition("From the shell: raytune-gp ")[2].split()
     assert way_on == ["resume", "near", "--journal", f"sqlite:///{path.parent / 'own.db'}"]
     assert command(*way_on, "--inline", "-n", 4, "--quiet").exit_code == 0
+
+
+def test_resume_restores_what_the_journal_lacks(
+    command: Command, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write(RUN_FILE + "    name: lost\n")
+    assert command("run", path, "--inline", "--quiet").exit_code == 0
+    (tmp_path / "journal.db").unlink()
+    by_name = command("resume", "lost", "--inline")
+    assert by_name.exit_code == 1
+    assert "no run named 'lost'" in by_name.stderr
+    result = command("resume", path, "--inline", "--quiet", "-n", "5")
+    assert result.exit_code == 0, result.output
+    assert "run 'lost' was not in the journal" in result.stderr
+    assert len(strict(command("show", "lost", "--json").stdout)) == 5
+    (tmp_path / "journal.db").unlink()
+    storage = path.parent / "results"
+    result = command("resume", "lost", "--storage", storage, "--inline", "--quiet", "-n", "6")
+    assert result.exit_code == 0, result.output
+    assert len(strict(command("show", "lost", "--json").stdout)) == 6
+    backup = storage / "lost" / "journal_backup.db"
+    assert len(strict(command("show", "lost", "--json", "--journal", backup).stdout)) == 6
+
+
+def test_commands_on_a_postgresql_journal(
+    command: Command, write: Callable[..., Path], postgres_url: str, postgres: Server
+) -> None:
+    path = write(RUN_FILE + "    name: served\n")
+    assert command("run", path, "--inline", "--quiet", "--journal", postgres_url).exit_code == 0
+    assert "served" in command("list", "--journal", postgres_url).stdout
+    assert len(strict(command("show", "served", "--json", "--journal", postgres_url).stdout)) == 3
+    assert command("report", "served", "--journal", postgres_url).exit_code == 0
+    refused = command("run", path, "--inline", "--journal", postgres_url)
+    assert refused.stderr.endswith(
+        f"raytune-gp resume served --journal postgresql://raytune@127.0.0.1:{postgres.port}/postgres\n"
+    )
+    assert QUOTED not in refused.stderr
+    more = command("resume", "served", "--inline", "--quiet", "-n", "4", "--journal", postgres_url)
+    assert more.exit_code == 0, more.output
