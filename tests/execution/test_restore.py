@@ -118,9 +118,7 @@ def test_a_resume_without_the_journal_takes_the_backup(
 
 def test_a_wrong_journal_is_no_lost_one(go: Callable[..., Any], tmp_path: Path) -> None:
     go()
-    with pytest.raises(
-        RunNotFoundError, match=r"it is in sqlite:.*disk/journal.db, so give journal='sqlite:"
-    ):
+    with pytest.raises(RunNotFoundError, match=r"it is in sqlite:.*disk/journal.db, so give journal="):
         go(journal=f"sqlite:///{tmp_path}/mistaken.db", resume=True)
 
 
