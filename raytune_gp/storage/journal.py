@@ -21,6 +21,7 @@ from raytune_gp.events import SCHEMA_VERSION, Event, RunCreated, event_from_json
 from raytune_gp.protocols import UserRequest
 from raytune_gp.storage.database import open_database
 from raytune_gp.storage.layout import EVENTS, REQUESTS, RUNS
+from raytune_gp.storage.sqlite import SQLite
 
 __all__ = ["RunRow", "SQLJournal"]
 
@@ -222,6 +223,11 @@ class SQLJournal:
             found = connection.execute(query).first()
         if found is None:
             raise self._not_found(run)
+        source, there = self._database, target._database
+        if isinstance(source, SQLite) and isinstance(there, SQLite) and there.is_file:
+            source.copy_run(run, there, after_index, terms_ahead)
+            with target._reading() as connection:
+                return connection.execute(_SELECT_LAST, {"run": run}).scalar_one()
         about = {"created_at": found.created_at, "term": found.term + terms_ahead}
         with target._writing() as connection:
             if after_index < 0:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from raytune_gp.errors import JournalError, JournalLostError
 from raytune_gp.storage.database import Database
+from raytune_gp.storage.layout import EVENTS
 from raytune_gp.storage.urls import EXPECTED, sqlite_file
 
 __all__ = ["SQLite"]
@@ -53,6 +54,11 @@ class SQLite(Database):
         self._lost: JournalLostError | None = None
         super().__init__(url, _make_engine(url if self._file is None else url.set(database=str(self._file))))
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is on a disk, and not in memory."""
+        return self._file is not None
+
     def _find(self) -> None:
         if self._file is None:
             return
@@ -67,7 +73,7 @@ class SQLite(Database):
     def _note(self) -> None:
         self._identity = self._look()
 
-    def _explained(self, error: SQLAlchemyError, verb: str) -> JournalError:
+    def _explained(self, error: SQLAlchemyError | sqlite3.Error, verb: str) -> JournalError:
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         message = f"the journal {self.shown} cannot be {verb}: {cause}"
@@ -81,6 +87,32 @@ class SQLite(Database):
         if verb == "opened":
             return JournalError(f"{message}{f'; {fix}' if fix else ''}. {EXPECTED}")
         return JournalError(f"{message}; {fix}" if fix else message)
+
+    def copy_run(self, run: str, target: SQLite, after_index: int, terms_ahead: int) -> None:
+        """`SQLJournal.copy` by SQLite alone, which leaves the interpreter to others meanwhile."""
+        self.prepare()
+        self._check(False)
+        target.prepare()
+        columns = ", ".join(EVENTS.c.keys())
+        known = " ON CONFLICT (name) DO UPDATE SET term = excluded.term" if after_index >= 0 else ""
+        about = f"SELECT name, created_at, term + ? FROM main.runs WHERE name = ?{known}"
+        rows = f"SELECT {columns} FROM main.events WHERE run = ? AND position > ?"
+        connection = self.engine.raw_connection()
+        try:
+            execute = connection.cursor().execute
+            execute("ATTACH ? AS target", (str(target._file),))
+            try:
+                execute("BEGIN")
+                execute(f"INSERT INTO target.runs (name, created_at, term) {about}", (terms_ahead, run))
+                execute(f"INSERT INTO target.events ({columns}) {rows}", (run, after_index))
+                execute("COMMIT")
+            finally:
+                connection.rollback()  # nothing to do after a COMMIT
+                execute("DETACH target")
+        except sqlite3.Error as error:
+            raise self._explained(error, "copied") from error
+        finally:
+            connection.close()
 
     # --- the file ---
 
