@@ -86,7 +86,7 @@ class StaleTermError(JournalError):
 
 
 class JournalLostError(JournalError):
-    """The journal was deleted, replaced or damaged while a run used it: to try again cannot help."""
+    """The journal was deleted, replaced, damaged or set back under a run: to try again cannot help."""
 
 
 class JournalGivenUpError(JournalError):

@@ -168,14 +168,15 @@ def run(
         name: of the run; its directory below `storage_path` is called by it.
         seed: of the searcher.
         storage_path: where checkpoints and logs go: a directory or URI; `~/raytune_results` by default.
-        journal: the journal's database URL, or the path of an SQLite file; `$RAYTUNE_JOURNAL` or
-            `~/.raytune_gp/journal.db` by default.
+        journal: the journal's database URL, SQLite or PostgreSQL, or the path of an SQLite file;
+            `$RAYTUNE_JOURNAL` or `~/.raytune_gp/journal.db` by default.
         checkpoint_config: which checkpoints stay.
         max_failures: a trial that raises is tried again so often, from its last checkpoint (-1: always).
         fail_fast: the first trial that fails for good ends the run.
         grace_period_s: so long a trial that is told to stop may take to its next report. Checkpoints on their
             way to the storage are stored first, for which there is half an hour.
-        resume: go on with the run of this name; `"auto"` starts it where there is none.
+        resume: go on with the run of this name; `"auto"` starts it where there is none. A run that is not in
+            the journal is taken from the backup in `storage_path`, if there is one.
         raise_on_failed_trial: raise TrialFailedError at the end if a trial failed.
         callbacks: `tune.Callback` objects, called in this process.
         verbose: 0 for silence, 1 for a progress table.

@@ -30,13 +30,13 @@ CONNECT_S = 10
 LOCK_S = 10
 """How long a statement waits for another process's transaction, in seconds."""
 
-STATEMENT_S = 30
+STATEMENT_S = 20
 """The longest that the server may work on one statement; the journal's take milliseconds."""
 
 IDLE_S = 20
 """A transaction whose client is gone without a word holds its locks for so many seconds."""
 
-SILENT_S = 45.0
+SILENT_S = 30.0
 """So long an answer is waited for; above STATEMENT_S, since a server that lives says so by then."""
 
 _FIX_OF = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from raytune_gp import events as ev
 from raytune_gp.errors import RunNotFoundError
@@ -200,6 +201,25 @@ def test_a_restored_run_has_all_that_was_copied_under_a_higher_term(place: Place
     assert new.raise_term("run") > place.term + TERMS_AHEAD
     assert "its first 3 events, up to 2" in about.explain("run", new.shown)
     new.close()
+
+
+def test_a_bucket_holds_backups_too(place: Place, tmp_path: Path) -> None:
+    bucket = f"fsspec+memory://{tmp_path.name}"
+    place.storage = Storage(bucket, "run")
+    assert not place.storage.is_local
+    place.journal.append("run", place.term, 1, capacities(1, 2))
+    for _ in range(2):  # the second one finds the first one's copy
+        backup = place.backup()
+        backup.start()
+        backup.close()
+    assert place.said == []
+    place.journal.close()
+    place.file.unlink()
+    new = SQLJournal(f"sqlite:///{tmp_path}/new.db")
+    assert restore(new, f"sqlite:///{tmp_path}/new.db", "run", bucket) is not None
+    assert [event for _, event in new.read("run")] == [CREATED, *capacities(1, 2)]
+    new.close()
+    MemoryFileSystem.store.clear()
 
 
 def test_what_has_no_backup_is_not_restored_and_leaves_no_trace(tmp_path: Path) -> None:
