@@ -16,12 +16,13 @@ from raytune_gp.callbacks import CallbackList
 from raytune_gp.errors import RunFailedError, RunNotFoundError, SpecError, TrialFailedError
 from raytune_gp.events import Event, RunCreated, RunResumed
 from raytune_gp.execution.parts import Parts
+from raytune_gp.execution.restoring import bring_back
 from raytune_gp.results import ResultGrid
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.storage.artifacts import Storage
-from raytune_gp.storage.backup import TERMS_AHEAD, Backup, restore
+from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.storage.urls import (
     absolute_url,
@@ -98,9 +99,10 @@ class Launch:
 
     def _restore(self, journal: SQLJournal) -> bool:
         """Take a run that the journal lacks from the backup beside its checkpoints, if there is one."""
-        about = restore(journal, self.journal_url, self.spec.name, self.spec.storage_path)
+        spec = self.spec
+        about = bring_back(journal, self.journal_url, spec.name, spec.storage_path, self.executor)
         if about is not None:
-            warnings.warn(about.explain(self.spec.name, journal.shown), UserWarning, stacklevel=5)
+            warnings.warn(about.explain(spec.name, journal.shown), UserWarning, stacklevel=5)
         return about is not None
 
     def _reenter(self, journal: SQLJournal) -> RunState:

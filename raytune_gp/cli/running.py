@@ -21,7 +21,6 @@ from raytune_gp.errors import RunError, RunExistsError, SpecError
 if TYPE_CHECKING:
     from raytune_gp.results import ResultGrid
     from raytune_gp.runfile.plan import Checked, Plan
-    from raytune_gp.storage.journal import SQLJournal
 
 __all__ = ["EPILOGS", "FAILED", "INTERRUPTED", "check", "demo", "resume", "run", "stop"]
 
@@ -122,6 +121,7 @@ def resume(
     must still be there, with the same search space. A run that the journal lacks is restored from the backup
     beside its checkpoints.
     """
+    from raytune_gp.execution.restoring import bring_back
     from raytune_gp.runfile.plan import read_plan
     from raytune_gp.settings import absolute_storage_path, default_storage_path
 
@@ -134,7 +134,10 @@ def resume(
     usual = default_storage_path() if plan is None else plan.storage_path
     with open_journal(url) as opened:
         if not opened.exists(known):
-            _restore(opened, url, known, usual if storage is None else absolute_storage_path(storage))
+            place = usual if storage is None else absolute_storage_path(storage)
+            about = bring_back(opened, url, known, place, "inline" if inline else "ray")
+            if about is not None:
+                typer.echo(about.explain(known, opened.shown), err=True)
         state = replay(opened, known)
     origin = state.spec.run_file
     if plan is None and not origin:
@@ -150,15 +153,6 @@ def resume(
     results = _go(plan, {**arguments, "resume": True}, url, report, inline, quiet)
     if results.state.index == state.index:
         typer.echo(f"run {plan.name} is completed: a larger --num-samples would go on", err=True)
-
-
-def _restore(journal: SQLJournal, url: str, run: str, storage_path: str) -> None:
-    """Take a run that the journal lacks from its backup, if there is one."""
-    from raytune_gp.storage.backup import restore
-
-    about = restore(journal, url, run, storage_path)
-    if about is not None:
-        typer.echo(about.explain(run, journal.shown), err=True)
 
 
 def _url(plan: Plan, journal: str | None) -> str:

@@ -27,7 +27,7 @@ from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 
-__all__ = ["admit", "end_workers", "follow", "init_ray", "start_coordinator"]
+__all__ = ["admit", "end_workers", "follow", "init_ray", "refuse_running", "start_coordinator"]
 
 INTERRUPTED = "interrupted from the keyboard"
 CLIENT = "ray://"
@@ -51,15 +51,20 @@ def admit(spec: ExperimentSpec, gpus: float = 0.0) -> None:
     Raises RunExistsError where the run is going on already, and SpecError where no node could hold a trial,
     beside the coordinator with its share `gpus` of a GPU on this one.
     """
-    init_ray()
+    refuse_running(spec.name)
     if gpus:
         check_share(gpus)
     never = why_it_never_fits(spec.resources, gpus)
     if never is not None:
         raise SpecError(f"resources_per_trial can never be met: {never}. Ask for less, or add such a node")
+
+
+def refuse_running(run: str) -> None:
+    """Connect to Ray, and raise RunExistsError where `run` has a coordinator in the cluster."""
+    init_ray()
     with contextlib.suppress(ValueError):
-        ray.get_actor(spec.name, NAMESPACE)
-        raise RunExistsError(f"the run {spec.name!r} is going on in this cluster already")
+        ray.get_actor(run, NAMESPACE)
+        raise RunExistsError(f"the run {run!r} is going on in this cluster already")
 
 
 def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:

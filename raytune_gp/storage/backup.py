@@ -26,7 +26,7 @@ from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.storage.urls import sqlite_file
 
-__all__ = ["TERMS_AHEAD", "About", "Backup", "restore"]
+__all__ = ["TERMS_AHEAD", "About", "Backup", "has_backup", "restore"]
 
 DATABASE, ABOUT = "journal_backup.db", "journal_backup.json"
 
@@ -177,6 +177,11 @@ class Backup:
         if trouble != self._trouble:
             self._trouble = trouble
             self._say(trouble)
+
+
+def has_backup(storage_path: str, run: str) -> bool:
+    """Whether a backup of `run` lies below `storage_path`. Raises JournalError where that cannot be told."""
+    return _about(Storage(storage_path, run, create=False)) is not None
 
 
 def restore(journal: SQLJournal, url: str, run: str, storage_path: str) -> About | None:

@@ -12,9 +12,9 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.errors import RunNotFoundError
+from raytune_gp.errors import RunExistsError, RunNotFoundError
 from raytune_gp.storage.artifacts import Storage
-from raytune_gp.storage.backup import TERMS_AHEAD
+from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
 
 STEPS = 4
@@ -192,3 +192,33 @@ def test_on_ray_too(go: Callable[..., Any], tmp_path: Path) -> None:
     assert not {e.trial for e in events[again:] if isinstance(e, ev.Reported)} & set(finished)
     left = sorted(p.name for p in (tmp_path / "results" / "run").glob("trial_*/checkpoint_*"))
     assert len(left) == 6, "one of each trial is kept"
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_that_goes_on_elsewhere_in_the_cluster_is_not_restored(
+    go: Callable[..., Any], tmp_path: Path
+) -> None:
+    """As by another user's mistake, whose machine does not see the journal."""
+    other = f"sqlite:///{tmp_path}/other.db"
+    refused: list[BaseException] = []
+
+    class Another(tune.Callback):
+        def on_trial_result(self, *_: Any, **info: Any) -> None:
+            if refused:
+                return
+            url = f"sqlite:///{tmp_path}/disk/journal.db"
+            journal = SQLJournal(url)
+            backup = Backup(journal, url, "run", Storage(str(tmp_path / "results"), "run"))
+            backup.start()
+            backup.close()
+            journal.close()
+            with pytest.raises(RunExistsError, match="is going on in this cluster already") as caught:
+                go(journal=other, resume="auto", executor="ray")
+            refused.append(caught.value)
+
+    go(executor="ray", num_samples=1, config={"seconds": 0.5}, callbacks=[Another()])
+    assert len(refused) == 1
+    journal = SQLJournal(other)
+    assert journal.runs() == []
+    journal.close()
