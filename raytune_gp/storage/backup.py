@@ -82,9 +82,7 @@ class Backup:
         self._journal, self._url, self._run, self._storage = journal, url, run, storage
         self._say = say
         self._trouble: str | None = None
-        self._last = -1
-        self._is_stored = True
-        self._is_first = True
+        self._stored = 0
         self._is_superseded = False
         self._to_retain: dict[str, Sequence[str]] = {}
         self._lock = threading.Lock()
@@ -144,29 +142,28 @@ class Backup:
         file = directory / DATABASE
         copy = SQLJournal(f"sqlite:///{file}")
         try:
-            last = self._journal.copy(self._run, copy, self._last)
+            before = copy.runs()  # none at first; what it holds counts, whatever went wrong the last time
+            self._journal.copy(self._run, copy, before[0].events - 1 if before else -1)
             [row] = copy.runs()
             first = next(copy.read(self._run))[1]
         finally:
             copy.close()  # the last connection moves what is in the write-ahead log into the file
-        self._is_stored &= last == self._last
-        self._last = last
-        if self._is_stored:
+        if row.events == self._stored:
             return
         run_id = getattr(first, "spec", {}).get("run_id", "")
-        about = About(run_id, self._url, socket.gethostname(), row.term, last + 1, time.time())
-        before = _about(self._storage)
-        if before is not None and before.run_id == run_id and before.term >= row.term + TERMS_AHEAD:
+        about = About(run_id, self._url, socket.gethostname(), row.term, row.events, time.time())
+        there = _about(self._storage)
+        if there is not None and there.run_id == run_id and there.term > row.term + TERMS_AHEAD // 2:
             self._is_superseded = True
             raise JournalError(
                 f"run {self._run!r} was restored from its backup and goes on in the journal "
-                f"{before.journal} of {before.host}: end it here, and resume it there"
+                f"{there.journal} of {there.host}: end it here, and resume it there"
             )
-        if self._is_first and before is not None and before.run_id != run_id:
-            self._set_aside(before)
+        if there is not None and there.run_id != run_id:
+            self._set_aside(there)
         self._storage.upload_file(str(file), DATABASE)
         self._storage.write_bytes(ABOUT, json.dumps(asdict(about), indent=1).encode())
-        self._is_stored, self._is_first = True, False
+        self._stored = row.events
 
     def _set_aside(self, older: About) -> None:
         """Keep the backup of an earlier run of this name."""
