@@ -12,9 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +22,7 @@ from pathlib import Path
 from raytune_gp.errors import JournalError, JournalLostError, RunNotFoundError
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.storage.staging import StagingDirectory
 from raytune_gp.storage.urls import sqlite_file
 
 __all__ = ["TERMS_AHEAD", "About", "Backup", "has_backup", "restore"]
@@ -111,7 +110,7 @@ class Backup:
             self._to_retain[trial] = keep
 
     def _main(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="raytune_journal_") as directory:
+        with StagingDirectory() as directory:
             pause = EVERY_S
             is_last = False
             while not is_last:
@@ -196,19 +195,17 @@ def restore(journal: SQLJournal, url: str, run: str, storage_path: str) -> About
             f"no run named {run!r} in the journal {journal.shown}: it is in {about.journal}, so give "
             f"journal={about.journal!r}"
         )
-    directory = tempfile.mkdtemp(prefix="raytune_journal_")
-    try:
+    with StagingDirectory() as directory:
         file = Path(directory) / DATABASE
-        file.write_bytes(storage.read_bytes(DATABASE))
+        try:
+            file.write_bytes(storage.read_bytes(DATABASE))
+        except FileNotFoundError:
+            return None
         backup = SQLJournal(f"sqlite:///{file}", create=False)
         try:
             backup.copy(run, journal, terms_ahead=TERMS_AHEAD)
         finally:
             backup.close()
-    except FileNotFoundError:
-        return None
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     return about
 
 
