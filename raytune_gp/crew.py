@@ -50,13 +50,15 @@ class Crew:
     """All workers that live, by id, and who of them is idle, in the order in which they came to be.
 
     `slots` holds the worker of each slot, without those that are released; `incarnations` how many each
-    slot has had. `losses_in_a_row` counts workers lost before they said a word, since a trial last started.
+    slot has had. `draining` are the nodes that are to go. `losses_in_a_row` counts workers lost before they
+    said a word, since a trial last started.
     """
 
     workers: dict[str, Worker] = field(default_factory=dict)
     idle: dict[str, None] = field(default_factory=dict)
     slots: dict[int, str] = field(default_factory=dict)
     incarnations: dict[int, int] = field(default_factory=dict)
+    draining: set[str] = field(default_factory=set)
     losses_in_a_row: int = 0
 
     def reconnect(self, due: Due) -> None:

@@ -4,6 +4,8 @@
     ├── SpaceError (ValueError)        a domain, search space or config that cannot be
     ├── SpecError (ValueError)         a setting of a run that cannot be met
     ├── TrainableError                 a trainable that cannot be called, or used `tune.report` wrongly
+    │   ├── ReportError                metrics that cannot be journalled
+    │   └── CheckpointError            a checkpoint that could not be copied or stored
     ├── RunError                       a run by name
     │   ├── RunExistsError             the name is taken
     │   ├── RunNotFoundError           no such run in the journal
@@ -23,10 +25,12 @@ A message names the value, the limit and the fix.
 from __future__ import annotations
 
 __all__ = [
+    "CheckpointError",
     "JournalError",
     "JournalGivenUpError",
     "JournalLostError",
     "RaytuneError",
+    "ReportError",
     "RunError",
     "RunExistsError",
     "RunFailedError",
@@ -55,6 +59,14 @@ class SpecError(RaytuneError, ValueError):
 
 class TrainableError(RaytuneError):
     """A trainable that cannot be called, or that used `tune.report` wrongly."""
+
+
+class ReportError(TrainableError):
+    """Metrics that cannot be journalled: neither numbers, nor strings, nor lists of them."""
+
+
+class CheckpointError(TrainableError):
+    """A checkpoint that could not be copied or stored, through no fault of the trainable's."""
 
 
 class RunError(RaytuneError):

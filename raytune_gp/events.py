@@ -25,6 +25,7 @@ __all__ = [
     "Decided",
     "Event",
     "ItemDiscarded",
+    "NodeDraining",
     "Reported",
     "RunCreated",
     "RunEnded",
@@ -46,9 +47,10 @@ __all__ = [
     "event_to_json",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever an older reader could misread what is written.
 
+2: no failure had a kind, no retry a time, and no node was drained.
 1: `SuggestionsRequested` named what was pending, which follows from the events before it.
 """
 
@@ -135,10 +137,20 @@ class WorkerReleased(Event):
 @Event.register
 @dataclass(frozen=True, slots=True)
 class WorkerLost(Event):
-    """The worker is gone; its attempt, if it had one, is lost with it."""
+    """The worker is gone; its attempt, if it had one, is lost with it. `failure` is a `FailureKind`."""
 
     worker: str
     reason: str
+    failure: str = "worker lost"
+
+
+@Event.register
+@dataclass(frozen=True, slots=True)
+class NodeDraining(Event):
+    """The node is to go, at `deadline` (seconds since the epoch) if that is known: nothing starts there."""
+
+    node: str
+    deadline: float | None
 
 
 @Event.register
@@ -236,7 +248,10 @@ class Checkpointed(Event):
 @Event.register
 @dataclass(frozen=True, slots=True)
 class AttemptEnded(Event):
-    """The attempt is over: `outcome` is completed, interrupted or failed; a `clean` worker can be reused."""
+    """The attempt is over: `outcome` is completed, interrupted or failed; a `clean` worker can be reused.
+
+    `failure` is the `FailureKind` of one that failed.
+    """
 
     worker: str
     seq: int
@@ -246,6 +261,7 @@ class AttemptEnded(Event):
     error: str | None
     clean: bool
     time: float
+    failure: str | None = None
 
 
 @Event.register
@@ -280,10 +296,11 @@ class Decided(Event):
 @Event.register
 @dataclass(frozen=True, slots=True)
 class TrialRequeued(Event):
-    """The trial waits for another attempt."""
+    """The trial waits for another attempt, until `due_at` (seconds since the epoch) at the least."""
 
     trial: str
     reason: str
+    due_at: float | None = None
 
 
 @Event.register
@@ -297,7 +314,7 @@ class TrialPaused(Event):
 @Event.register
 @dataclass(frozen=True, slots=True)
 class TrialEnded(Event):
-    """The trial is finished. `objective` has a value for each metric, or is None with a `failure`."""
+    """The trial is finished. `objective` has a value for each metric, or is None with a `FailureKind`."""
 
     trial: str
     status: str

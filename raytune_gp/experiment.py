@@ -12,7 +12,8 @@ from typing import Any
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.crew import WorkerStatus
-from raytune_gp.planning import end_of, next_step
+from raytune_gp.endings import TIMEOUT_RULE, after_attempt, after_loss, end_of, run_failed
+from raytune_gp.planning import next_step
 from raytune_gp.protocols import Continue, Exploit, Pause, Scheduler, Stop
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Metric, Trial, TrialStatus
@@ -39,6 +40,7 @@ class Experiment:
         self.scheduler = scheduler
         self.uses_results = uses_results
         self.stopper = stopper
+        self._looked_at = float("-inf")
 
     # --- the three verbs ---
 
@@ -47,7 +49,7 @@ class Experiment:
 
         Each event must be applied before the next is asked for: later ones follow from earlier ones.
         """
-        now = max(now, self.state.now)
+        now = self._looked_at = max(now, self.state.now)
         yield from _DECIDE[type(input)](self, input, now)
         while (event := next_step(self.state, self.scheduler, self.uses_results, now)) is not None:
             yield event
@@ -80,10 +82,26 @@ class Experiment:
     @property
     def deadline(self) -> float | None:
         """When a Tick is needed at the latest (seconds since the epoch), or None."""
-        budget = self.state.spec.time_budget_s
-        if budget is None or self.state.status is not RunStatus.RUNNING:
+        if self.state.status is not RunStatus.RUNNING:
             return None
-        return self.state.created_at + budget
+        trials = self.state.trials
+        due = (trials[t].due_at for t in self.state.queue)
+        times = [at for at in due if at is not None and at > self._looked_at]
+        if self._budget_ends_at is not None:
+            times.append(self._budget_ends_at)
+        if self.state.spec.trial_timeout_s is not None:
+            times += (at for t in self.state.running if (at := self._time_is_up_at(trials[t])) is not None)
+        return min(times, default=None)
+
+    @property
+    def _budget_ends_at(self) -> float | None:
+        budget = self.state.spec.time_budget_s
+        return None if budget is None else self.state.created_at + budget
+
+    @staticmethod
+    def _time_is_up_at(trial: Trial) -> float | None:
+        """When a running trial is to be told that its time is up, if it is not told to end already."""
+        return trial.deadline if trial.stopping is None else None
 
     @property
     def is_over(self) -> bool:
@@ -93,8 +111,23 @@ class Experiment:
     # --- inputs ---
 
     def _tick(self, _: msg.Tick, now: float) -> Iterator[ev.Event]:
-        if self.deadline is not None and now >= self.deadline:
-            yield ev.StopRequested(now, f"the time budget of {self.state.spec.time_budget_s:g} s is used up")
+        state, spec = self.state, self.state.spec
+        if state.status is not RunStatus.RUNNING:
+            return
+        if self._budget_ends_at is not None and now >= self._budget_ends_at:
+            yield ev.StopRequested(now, f"the time budget of {spec.time_budget_s:g} s is used up")
+            return
+        if spec.trial_timeout_s is None:
+            return
+        reason = f"its time of {spec.trial_timeout_s:g} s is used up"
+        for trial in [state.trials[t] for t in state.running]:
+            at = self._time_is_up_at(trial)
+            if at is not None and now >= at:
+                yield ev.Decided(now, trial.id, trial.attempt, trial.step, "stop", reason, TIMEOUT_RULE)
+
+    def _node_drained(self, input: msg.NodeDrained, now: float) -> Iterator[ev.Event]:
+        if input.node not in self.state.crew.draining:
+            yield ev.NodeDraining(now, input.node, input.deadline)
 
     def _slots_offered(self, input: msg.SlotsOffered, now: float) -> Iterator[ev.Event]:
         if input.slots != self.state.capacity:
@@ -126,31 +159,16 @@ class Experiment:
         if worker is None:
             return
         trial_id, released = worker.trial, worker.status is WorkerStatus.RELEASED
-        yield ev.WorkerLost(now, worker.id, input.reason)
+        yield ev.WorkerLost(now, worker.id, input.reason, input.failure)
         if trial_id is not None:
-            yield from self._after_loss(self.state.trials[trial_id], input.reason, now)
+            yield from after_loss(self.state, self.state.trials[trial_id], input.failure, input.reason, now)
         if not released and self.state.crew.losses_in_a_row >= MAX_LOSSES_IN_A_ROW:
-            yield from self._fail(
+            yield from run_failed(
+                self.state,
                 f"{MAX_LOSSES_IN_A_ROW} workers were lost one after another without a trial started; "
                 f"the last one: {input.reason}",
                 now,
             )
-
-    def _after_loss(self, trial: Trial, reason: str, now: float) -> Iterator[ev.Event]:
-        if trial.stopping in ("stop", "complete"):
-            yield end_of(trial, self.state.spec, _status_of(trial.stopping), now)
-        elif trial.stopping is None and trial.losses > self.state.spec.max_losses:
-            error = f"{trial.losses} workers were lost while they ran this trial; the last one: {reason}"
-            yield end_of(trial, self.state.spec, TrialStatus.FAILED, now, failure="worker lost", reason=error)
-        elif trial.stopping == "pause" and self._is_saved(trial):
-            yield ev.TrialPaused(now, trial.id)
-        else:
-            yield ev.TrialRequeued(now, trial.id, f"worker lost: {reason}")
-
-    @staticmethod
-    def _is_saved(trial: Trial) -> bool:
-        """Whether its checkpoint is as new as its last report, so that an attempt more would gain nothing."""
-        return trial.resume_point is not None and trial.resume_point.step >= trial.step
 
     def _suggested(self, input: msg.Suggested, now: float) -> Iterator[ev.Event]:
         request = self.state.request
@@ -161,7 +179,7 @@ class Experiment:
 
     def _suggest_failed(self, input: msg.SuggestFailed, now: float) -> Iterator[ev.Event]:
         if self.state.request is not None and self.state.request.request == input.request:
-            yield from self._fail(f"the searcher raised: {input.error}", now)
+            yield from run_failed(self.state, f"the searcher raised: {input.error}", now)
 
     def _item(self, item: msg.Item, now: float) -> Iterator[ev.Event]:
         worker = self.state.workers.get(item.worker)
@@ -232,44 +250,12 @@ class Experiment:
 
     def _attempt_ended(self, item: msg.Item, trial: Trial, now: float) -> Iterator[ev.Event]:
         outcome, error = item.body["outcome"], item.body.get("error")
-        left = item.body.get("left")
-        yield ev.AttemptEnded(
-            now, item.worker, item.seq, trial.id, item.attempt, outcome, error, left is None, item.time
-        )
+        left, failure = item.body.get("left"), item.body.get("failure")
+        ids = (item.worker, item.seq, trial.id, item.attempt)
+        yield ev.AttemptEnded(now, *ids, outcome, error, left is None, item.time, failure)
         if left is not None and item.worker in self.state.crew.idle:
             yield ev.WorkerReleased(now, item.worker, f"trial {trial.id} left {left}")
-        yield from self._after_attempt(trial, outcome, error, now)
-
-    def _after_attempt(self, trial: Trial, outcome: str, error: str | None, now: float) -> Iterator[ev.Event]:
-        spec = self.state.spec
-        if trial.stopping in ("stop", "complete"):
-            yield end_of(trial, self.state.spec, _status_of(trial.stopping), now)
-        elif outcome == "completed":
-            yield end_of(trial, self.state.spec, TrialStatus.COMPLETED, now)
-        elif outcome == "interrupted":
-            if trial.stopping == "pause" and trial.resume_point is not None:
-                yield ev.TrialPaused(now, trial.id)
-            else:
-                yield ev.TrialRequeued(now, trial.id, trial.reason or self.state.reason or "interrupted")
-        elif spec.max_failures == -1 or trial.failures <= spec.max_failures:
-            yield ev.TrialRequeued(now, trial.id, f"retry after failure {trial.failures}")
-        else:
-            reason = _last_line(error)
-            yield end_of(trial, self.state.spec, TrialStatus.FAILED, now, failure="error", reason=reason)
-            if spec.fail_fast:
-                yield from self._fail(f"trial {trial.id} failed and fail_fast is set: {reason}", now)
-
-    def _fail(self, reason: str, now: float) -> Iterator[ev.Event]:
-        if not self.state.status.is_ended:
-            yield ev.RunEnded(now, RunStatus.FAILED.value, reason)
-
-
-def _status_of(stopping: str) -> TrialStatus:
-    return TrialStatus.COMPLETED if stopping == "complete" else TrialStatus.STOPPED
-
-
-def _last_line(error: str | None) -> str:
-    return (error or "").strip().rpartition("\n")[2]
+        yield from after_attempt(self.state, trial, outcome, failure, error, now)
 
 
 _DECIDE: Mapping[type[msg.Input], Callable[[Experiment, Any, float], Iterator[ev.Event]]] = {
@@ -280,6 +266,7 @@ _DECIDE: Mapping[type[msg.Input], Callable[[Experiment, Any, float], Iterator[ev
     msg.StopTrial: Experiment._stop_trial,
     msg.WorkerArrived: Experiment._worker_arrived,
     msg.WorkerVanished: Experiment._worker_vanished,
+    msg.NodeDrained: Experiment._node_drained,
     msg.Suggested: Experiment._suggested,
     msg.SuggestFailed: Experiment._suggest_failed,
     msg.Item: Experiment._item,

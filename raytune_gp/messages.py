@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytune_gp.failures import FailureKind
+from raytune_gp.patience import Patience
 from raytune_gp.trial import CheckpointRecord, Config, Observation
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Input",
     "Interrupt",
     "Item",
+    "NodeDrained",
     "Release",
     "Resume",
     "Retain",
@@ -61,6 +64,15 @@ class WorkerVanished(Input):
 
     worker: str
     reason: str
+    failure: FailureKind = FailureKind.WORKER_LOST
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDrained(Input):
+    """The cluster takes the node away, at `deadline` (seconds since the epoch) if that is known."""
+
+    node: str
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +161,15 @@ class Start(Command):
     config: Config
     resume_from: CheckpointRecord | None
     time_total_s: float
+    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupt(Command):
-    """End the attempt at its next report, by force after `grace_s` seconds. `mode` is stop or pause."""
+    """End the attempt at its next report, by force after `grace_s` seconds.
+
+    `mode` is stop, pause, or evict: at its next checkpoint, if it makes any.
+    """
 
     worker: str
     trial: str

@@ -6,17 +6,18 @@ experiment.py calls it after each input.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from raytune_gp import events as ev
 from raytune_gp.crew import Worker, WorkerStatus
+from raytune_gp.endings import end_of
 from raytune_gp.protocols import Scheduler
-from raytune_gp.spec import METRIC_MISSING, STOPPED_EARLY, ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
-from raytune_gp.trial import Trial, TrialStatus
-from raytune_gp.unreported import never_reported, reported_instead
+from raytune_gp.trial import TrialStatus
+from raytune_gp.unreported import never_reported
 
-__all__ = ["end_of", "next_step"]
+__all__ = ["next_step"]
 
 MAX_MISSED = 1
 """A suggestion that was made ahead of time may have missed so many completions, else it is withdrawn."""
@@ -44,6 +45,7 @@ def next_step(state: RunState, scheduler: Scheduler, uses_results: bool, now: fl
         return None if state.running else ev.RunEnded(now, RunStatus.STOPPED.value, state.reason)
     return (
         _despair(state, now)
+        or _evacuate(state, now)
         or _assign(state, scheduler, uses_results, now)
         or _withdraw(state, uses_results, now)
         or _ask(state, uses_results, now)
@@ -52,38 +54,19 @@ def next_step(state: RunState, scheduler: Scheduler, uses_results: bool, now: fl
     )
 
 
-def end_of(
-    trial: Trial,
-    spec: ExperimentSpec,
-    status: TrialStatus,
-    now: float,
-    *,
-    failure: str | None = None,
-    reason: str | None = None,
-) -> ev.TrialEnded:
-    """The end of `trial` with its objective; one without a finite objective is a failure to learn from."""
-    objective = None
-    if failure is None:
-        objective, failure = spec.objective_of(trial)
-    if failure == METRIC_MISSING and status is TrialStatus.COMPLETED:
-        status, reason = TrialStatus.FAILED, _missing(trial, spec)
-    elif failure == METRIC_MISSING and trial.decided_by in (None, "user"):
-        failure = STOPPED_EARLY
-    values = list(objective) if objective is not None else None
-    return ev.TrialEnded(now, trial.id, status.value, values, failure, reason)
-
-
-def _missing(trial: Trial, spec: ExperimentSpec) -> str:
-    missing = [m.name for m in spec.metrics if trial.value(m, spec.scope) is None]
-    return (
-        f"ended without reporting {', '.join(missing)}; it reported {reported_instead(missing[0], [trial])}"
-    )
-
-
 def _despair(state: RunState, now: float) -> ev.Event | None:
     """End the run where no trial will have a value."""
     reason = never_reported(state, _slots_wanted(state))
     return ev.RunEnded(now, RunStatus.FAILED.value, reason) if reason is not None else None
+
+
+def _evacuate(state: RunState, now: float) -> ev.Event | None:
+    """Let go of idle workers on nodes that are to go."""
+    if not state.crew.draining:
+        return None
+    idle = (state.workers[w] for w in state.crew.idle)
+    leaving = next((w for w in idle if w.node in state.crew.draining), None)
+    return ev.WorkerReleased(now, leaving.id, "its node is to go") if leaving is not None else None
 
 
 def _release_any(state: RunState, now: float) -> ev.Event | None:
@@ -98,8 +81,9 @@ def _assign(state: RunState, scheduler: Scheduler, uses_results: bool, now: floa
     worker_id = next(iter(state.crew.idle), None)
     if worker_id is None or len(state.running) >= _slots_wanted(state):
         return None
-    if state.queue:
-        trial = state.trials[state.queue[0]]
+    waiting = next(_ready_to_go(state, now), None)
+    if waiting is not None:
+        trial = state.trials[waiting]
         record = asdict(trial.resume_from) if trial.resume_from is not None else None
         return ev.AttemptAssigned(now, trial.id, trial.attempt + 1, worker_id, record)
     resumed = scheduler.next_to_resume() if state.paused else None
@@ -110,6 +94,14 @@ def _assign(state: RunState, scheduler: Scheduler, uses_results: bool, now: floa
         return None
     missed = len(state.observations) - state.ready[0].completed
     return ev.TrialCreated(now, f"{len(state.trials):05d}", missed)
+
+
+def _ready_to_go(state: RunState, now: float) -> Iterator[str]:
+    """The trials that wait for nothing but a worker, in their order."""
+    for trial_id in state.queue:
+        due_at = state.trials[trial_id].due_at
+        if due_at is None or due_at <= now:
+            yield trial_id
 
 
 def _is_stale(state: RunState, uses_results: bool) -> bool:
@@ -149,7 +141,8 @@ def _ask(state: RunState, uses_results: bool, now: float) -> ev.Event | None:
     if state.request is not None or not state.budget:
         return None
     slots = _slots_wanted(state)
-    free = slots - len(state.running) - len(state.queue) - state.crew.overdue(now)
+    free = slots - len(state.running) - sum(1 for _ in _ready_to_go(state, now))
+    free -= state.crew.overdue(now)
     ahead = 1 if uses_results else max(2 * slots + 1, MANY_AHEAD)
     count = int(min(free + ahead - len(state.ready), state.budget))
     if slots == 0 or count <= 0 or (not uses_results and len(state.ready) > slots):

@@ -8,20 +8,23 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from raytune_gp.errors import SpecError
+from raytune_gp.failures import FailureKind, policy_of
+from raytune_gp.patience import AUTO
 from raytune_gp.trial import Metric, Trial
 
-__all__ = ["METRIC_MISSING", "NOT_FINITE", "SCOPES", "STOPPED_EARLY", "UNLIMITED", "ExperimentSpec"]
+__all__ = ["SCOPES", "UNLIMITED", "ExperimentSpec"]
 
 SCOPES = ("last", "avg", "last-5-avg", "last-10-avg", "all")
 UNLIMITED = -1
 
-METRIC_MISSING, NOT_FINITE, STOPPED_EARLY = "metric missing", "not finite", "stopped before a report"
-"""Why a trial that is through has no objective: it never reported the metric, or NaN or an infinity, or a
-person stopped it before it did."""
-
 
 def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_time(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,11 @@ class ExperimentSpec:
     metric is its objective, as in Ray Tune. `stop` maps a metric to the value that ends a trial once
     reached: at least that, or at most that for a metric of the run that is minimised. `max_failures` is how
     often a trial may raise and be tried again (-1: always), `max_losses` how often it may lose its worker.
-    `keep_checkpoints` of each trial are kept, the newest always among them. `searcher`, `scheduler`,
-    `trainable` and `space` describe those parts to readers. `run_file` is the file that `raytune-gp run` read
-    them from: its `path` and `sha256`; empty for a run of another origin.
+    `trial_timeout_s` is how long a trial may train in all, `report_timeout_s` how long it may go without a
+    report before it counts as hung (`Patience.setting`). `keep_checkpoints` of each trial are kept, the
+    newest always among them. `searcher`, `scheduler`, `trainable` and `space` describe those parts to
+    readers. `run_file` is the file that `raytune-gp run` read them from: its `path` and `sha256`; empty for a
+    run of another origin.
     """
 
     name: str
@@ -51,6 +56,8 @@ class ExperimentSpec:
     max_failures: int = 0
     max_losses: int = 3
     fail_fast: bool = False
+    trial_timeout_s: float | None = None
+    report_timeout_s: float | str | None = AUTO
     grace_s: float = 10.0
     keep_checkpoints: int | None = None
     checkpoint_metric: Metric | None = None
@@ -80,9 +87,20 @@ class ExperimentSpec:
             self.max_concurrent_trials,
             "at least 1, or None for what the cluster holds",
         )
-        for name, value in (("time_budget_s", self.time_budget_s), ("grace_period_s", self.grace_s)):
-            ok = value is None or (isinstance(value, int | float) and math.isfinite(value) and value > 0)
-            self._require(ok, name, value, "a positive number of seconds")
+        times = {
+            "time_budget_s": self.time_budget_s,
+            "grace_period_s": self.grace_s,
+            "trial_timeout_s": self.trial_timeout_s,
+        }
+        for name, value in times.items():
+            self._require(value is None or _is_time(value), name, value, "a positive number of seconds")
+        patience = self.report_timeout_s
+        self._require(
+            patience is None or patience == AUTO or _is_time(patience),
+            "report_timeout_s",
+            patience,
+            f'a positive number of seconds, "{AUTO}" to learn it, or None for no limit',
+        )
         self._require(
             _is_whole(self.max_failures, -1),
             "max_failures",
@@ -111,8 +129,15 @@ class ExperimentSpec:
         values = [trial.value(metric, self.scope) for metric in self.metrics]
         found = tuple(value for value in values if value is not None)
         if len(found) < len(values):
-            return None, METRIC_MISSING
-        return (found, None) if all(map(math.isfinite, found)) else (None, NOT_FINITE)
+            return None, FailureKind.METRIC_MISSING
+        return (found, None) if all(map(math.isfinite, found)) else (None, FailureKind.NOT_FINITE)
+
+    def retries(self, failure: str) -> int | None:
+        """How many attempts more a trial may have after a `failure` of this kind; None for no bound."""
+        policy = policy_of(failure)
+        if policy.blamed:
+            return None if self.max_failures == -1 else self.max_failures
+        return self.max_losses if failure == FailureKind.WORKER_LOST else policy.retries
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""

@@ -7,6 +7,7 @@ for each key, replaced or withdrawn as events come.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from typing import Any
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.crew import Crew, Due, Worker, WorkerStatus
+from raytune_gp.failures import FailureKind
+from raytune_gp.patience import Patience
 from raytune_gp.retention import Loans, checkpoint_value, kept_checkpoints, needed_checkpoints
-from raytune_gp.spec import METRIC_MISSING, UNLIMITED, ExperimentSpec
+from raytune_gp.spec import UNLIMITED, ExperimentSpec
 from raytune_gp.suggestions import ReadySuggestion, Suggestions
 from raytune_gp.trial import CheckpointRecord, Observation, Trial, TrialStatus
 from raytune_gp.unheard import Unheard, value_again
@@ -48,6 +51,7 @@ class RunState:
     """Everything that is known about a run after `index + 1` of its events.
 
     `queue`, `running` and `paused` hold the ids of the trials that are not finished.
+    `interval_s` is the longest that a trial ever took to its next report, in seconds.
     """
 
     spec: ExperimentSpec = field(init=False)
@@ -69,6 +73,7 @@ class RunState:
     suggestions: Suggestions = field(default_factory=Suggestions)
     loans: Loans = field(default_factory=Loans)
     unheard: Unheard = field(default_factory=Unheard)
+    interval_s: float | None = None
     due: Due = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -144,7 +149,8 @@ class RunState:
         self.status, self.reason = RunStatus.RUNNING, ""
         self.crew.losses_in_a_row = self.starts = 0
         for trial in self.trials.values():
-            trial.losses = 0
+            trial.forgive()
+            trial.due_at = None
         self.unheard.expect(self.spec, self.trials.values())
         if "metrics" in event.changes:
             value_again(self.spec, self.trials, self.observations)
@@ -185,8 +191,17 @@ class RunState:
         trial = self.trials[worker.trial]
         trial.worker, trial.started = None, False
         if worker.status is not WorkerStatus.RELEASED and trial.stopping is None:
-            trial.losses += 1
+            trial.tally[event.failure] += 1
             trial.error = event.reason
+
+    def _node_draining(self, event: ev.NodeDraining) -> None:
+        self.crew.draining.add(event.node)
+        for worker in self.crew.workers.values():
+            if worker.node == event.node and worker.trial is not None:
+                trial = self.trials[worker.trial]
+                if trial.stopping is None and trial.worker == worker.id:
+                    left_s = 0.0 if event.deadline is None else event.deadline - event.at
+                    self._interrupt(trial, "evict", max(left_s, self.spec.grace_s))
 
     def _heard(self, worker_id: str, seq: int) -> None:
         self.crew.heard(worker_id, seq, self.due)
@@ -230,11 +245,14 @@ class RunState:
         trial.next_config = trial.next_checkpoint = None
         trial.history.truncate(resume_from.step if resume_from else 0)
         trial.decided_step = trial.decided_by = trial.reason = None
+        trial.due_at = trial.deadline = None
         self.running[trial.id] = None
         self.crew.assign(event.worker, trial.id, event.attempt)
         self._settle(trial)
+        hangs = trial.tally[FailureKind.SILENT]
+        patience = Patience(self.spec.report_timeout_s, self.interval_s, hangs)
         self.due["start", event.worker] = msg.Start(
-            event.worker, trial.id, event.attempt, trial.config, resume_from, trial.time_total_s
+            event.worker, trial.id, event.attempt, trial.config, resume_from, trial.time_total_s, patience
         )
 
     def _attempt_started(self, event: ev.AttemptStarted) -> None:
@@ -244,6 +262,8 @@ class RunState:
         trial.started = True
         if trial.started_at is None:
             trial.started_at = event.at
+        if self.spec.trial_timeout_s is not None:
+            trial.deadline = event.at + max(0.0, self.spec.trial_timeout_s - trial.time_total_s)
         self.due.pop(("start", event.worker), None)
 
     def _reported(self, event: ev.Reported) -> None:
@@ -253,6 +273,9 @@ class RunState:
         seconds = event.metrics.get("time_total_s")
         if isinstance(seconds, int | float):
             trial.time_total_s = float(seconds)
+        interval = event.metrics.get("time_this_iter_s")
+        if isinstance(interval, int | float) and 0 <= interval < math.inf:
+            self.interval_s = max(self.interval_s or 0.0, float(interval))
         self.unheard.heard(trial)
 
     def _checkpointed(self, event: ev.Checkpointed) -> None:
@@ -268,7 +291,7 @@ class RunState:
         trial = self.trials[event.trial]
         trial.worker, trial.started = None, False
         if event.outcome == "failed":
-            trial.failures += 1
+            trial.tally[event.failure or FailureKind.ERROR] += 1
             trial.error = event.error
 
     def _decided(self, event: ev.Decided) -> None:
@@ -287,13 +310,13 @@ class RunState:
             self._settle(trial)
         self._interrupt(trial, event.action)
 
-    def _interrupt(self, trial: Trial, action: str) -> None:
+    def _interrupt(self, trial: Trial, action: str, grace_s: float | None = None) -> None:
         if trial.stopping in ("stop", "complete") or trial.worker is None:
             return
         trial.stopping = action
-        mode = "stop" if action in ("stop", "complete") else "pause"
+        mode = _MODES.get(action, "pause")
         self.due["interrupt", trial.worker] = msg.Interrupt(
-            trial.worker, trial.id, trial.attempt, mode, self.spec.grace_s
+            trial.worker, trial.id, trial.attempt, mode, grace_s or self.spec.grace_s
         )
 
     def _trial_requeued(self, event: ev.TrialRequeued) -> None:
@@ -303,7 +326,7 @@ class RunState:
             trial.config, trial.resume_from = trial.next_config, trial.next_checkpoint
         else:
             trial.resume_from = trial.resume_point
-        trial.status = TrialStatus.PENDING
+        trial.status, trial.due_at = TrialStatus.PENDING, event.due_at
         self.queue.appendleft(trial.id)
         self._settle(trial)
 
@@ -327,7 +350,7 @@ class RunState:
         trial.reason = event.reason or trial.reason
         trial.ended_at = event.at
         self.observations.append(Observation(trial.config, trial.objective, trial.id, event.failure))
-        if event.failure == METRIC_MISSING:
+        if event.failure == FailureKind.METRIC_MISSING:
             self.unheard.through(trial)
         self._settle(trial)
         self._retain(trial)
@@ -348,6 +371,9 @@ class RunState:
             self.due["retain", trial.id] = msg.Retain(trial.id, tuple(c.path for c in trial.checkpoints))
 
 
+_MODES = {"stop": "stop", "complete": "stop", "evict": "evict"}
+"""How an attempt is told to end, by why; the others pause."""
+
 _APPLY: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.RunCreated: RunState._run_created,
     ev.RunResumed: RunState._run_resumed,
@@ -359,6 +385,7 @@ _APPLY: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.WorkerUp: RunState._worker_up,
     ev.WorkerReleased: RunState._worker_released,
     ev.WorkerLost: RunState._worker_lost,
+    ev.NodeDraining: RunState._node_draining,
     ev.ItemDiscarded: RunState._item_discarded,
     ev.SuggestionsRequested: RunState._suggestions_requested,
     ev.SuggestionsReady: RunState._suggestions_ready,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from raytune_gp.failures import policy_of
 
 __all__ = [
     "CheckpointRecord",
@@ -79,7 +82,8 @@ class Observation:
     """A finished config as a searcher sees it.
 
     `values` has one finite float for each metric of the run, in the metric's own direction; None where
-    the trial has no usable value (failed, diverged to NaN, never reported), and `failure` then says why.
+    the trial has no usable value (failed, diverged to NaN, never reported), and `failure` then says why: a
+    `FailureKind`, some of which are not the config's fault (`failures.counts_against`).
     """
 
     config: Config
@@ -197,7 +201,9 @@ class Trial:
     `stopping` is why the attempt was told to end, if it was: a decision's action, or halt where the whole
     run stops. `resume_from` is where the attempt went on from, or will where the trial waits for one.
     `decided_by` is the rule of the last decision on this attempt, "user" where a person made it.
-    `next_config` and `next_checkpoint` are what an exploit decision gives to the next attempt.
+    `next_config` and `next_checkpoint` are what an exploit decision gives to the next attempt. `tally` counts
+    the attempts that failed, by kind; the next one begins at `due_at`, or any time. `deadline` is when the
+    time of a running trial is up, if it has a limit.
     """
 
     id: str
@@ -218,13 +224,28 @@ class Trial:
     reason: str | None = None
     next_config: Config | None = None
     next_checkpoint: CheckpointRecord | None = None
-    failures: int = 0
-    losses: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
+    due_at: float | None = None
+    deadline: float | None = None
     error: str | None = None
     objective: tuple[float, ...] | None = None
     started_at: float | None = None
     ended_at: float | None = None
     time_total_s: float = 0.0
+
+    @property
+    def failures(self) -> int:
+        """How many attempts failed by what the config can be blamed for."""
+        return sum(count for kind, count in self.tally.items() if policy_of(kind).blamed)
+
+    @property
+    def losses(self) -> int:
+        """How many attempts failed by what it cannot be blamed for."""
+        return self.tally.total() - self.failures
+
+    def forgive(self) -> None:
+        """Forget the failures that it cannot be blamed for."""
+        self.tally = Counter({kind: count for kind, count in self.tally.items() if policy_of(kind).blamed})
 
     @property
     def step(self) -> int:

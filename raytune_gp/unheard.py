@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from raytune_gp.spec import METRIC_MISSING, STOPPED_EARLY, ExperimentSpec
+from raytune_gp.failures import FailureKind
+from raytune_gp.spec import ExperimentSpec
 from raytune_gp.trial import Observation, Trial, TrialStatus
 
 __all__ = ["Unheard", "value_again"]
+
+_WITHOUT_METRIC = (FailureKind.METRIC_MISSING, FailureKind.STOPPED_EARLY, FailureKind.TIMEOUT)
 
 
 @dataclass
@@ -55,11 +58,11 @@ class Unheard:
 def value_again(spec: ExperimentSpec, trials: Mapping[str, Trial], observations: list[Observation]) -> None:
     """Give a value to the trials that reported the metric of now, where the one before was a slip."""
     for position, observation in enumerate(observations):
-        if observation.failure not in (METRIC_MISSING, STOPPED_EARLY):
+        if observation.failure not in _WITHOUT_METRIC:
             continue
         trial = trials[observation.trial_id]
         objective, failure = spec.objective_of(trial)
-        if failure == METRIC_MISSING:
+        if failure == FailureKind.METRIC_MISSING:
             continue
         observations[position] = Observation(trial.config, objective, trial.id, failure)
         trial.objective = objective

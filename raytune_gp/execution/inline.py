@@ -116,4 +116,4 @@ class InlineExecutor:
         emit("started", {})
         outcome = run_attempt(self._trainable, self._space.from_json(command.config), session)
         self._session = None
-        emit("ended", {"outcome": outcome.kind, "error": outcome.error})
+        emit("ended", outcome.to_body())

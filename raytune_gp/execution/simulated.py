@@ -19,6 +19,7 @@ import numpy as np
 from raytune_gp import messages as msg
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.protocols import Advisor
+from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trial import Config
 
 __all__ = ["Curve", "Network", "SimulatedCluster", "SimulatedExecutor"]
@@ -144,7 +145,7 @@ class _Worker:
             self._end("completed")
             return
         except Exception as error:
-            self._end("failed", f"{type(error).__name__}: {error}")
+            self._end("failed", f"{type(error).__name__}: {error}", kind_of(error))
             return
         self.cluster.busy_s[self.id] = self.cluster.busy_s.get(self.id, 0.0) + seconds
 
@@ -163,8 +164,8 @@ class _Worker:
 
         self.cluster.after(seconds, report)
 
-    def _end(self, outcome: str, error: str | None = None) -> None:
-        self._say("ended", {"outcome": outcome, "error": error})
+    def _end(self, outcome: str, error: str | None = None, failure: str | None = None) -> None:
+        self._say("ended", {"outcome": outcome, "error": error, "failure": failure})
         self.current = None
 
     def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> None:

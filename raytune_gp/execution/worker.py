@@ -182,7 +182,7 @@ class Worker:
             left = "its GPU in doubt: an error of CUDA spoils it for the whole process"
         self._session = None
         self._current = None
-        self._emit(command, "ended", {"outcome": outcome.kind, "error": outcome.error, "left": left})
+        self._emit(command, "ended", outcome.to_body(left=left))
 
     def _call(self, command: Start, session: Session) -> Outcome:
         """Run it with its output kept; what goes wrong around it fails the attempt.
@@ -196,8 +196,8 @@ class Worker:
                 if outcome.error:
                     print(outcome.error, flush=True)
             return outcome
-        except BaseException:
-            return Outcome("failed", traceback.format_exc())
+        except BaseException as error:
+            return Outcome.failed(error, traceback.format_exc())
 
     def _load(self) -> tuple[Any, SearchSpace]:
         """The trainable and the search space, unpickled at the first attempt."""

@@ -19,6 +19,7 @@ from raytune_gp.acquisition.batch import GreedyBatch
 from raytune_gp.acquisition.feasibility import Feasibility
 from raytune_gp.acquisition.region import Region, sobol
 from raytune_gp.errors import SpecError
+from raytune_gp.failures import counts_against
 from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
 from raytune_gp.space import Dimension, Encoding, SearchSpace
 from raytune_gp.surrogate.features import Column, FeatureMap
@@ -95,11 +96,12 @@ class GPSearcher:
 
     def update(self, completed: Sequence[Observation], pending: Sequence[Config]) -> None:
         """Take a full snapshot. Raises SpaceError for a config with a value that the space cannot place."""
-        self._values = np.array([np.nan if o.values is None else o.values[0] for o in completed], dtype=float)
         places, active = self._encoding.place([*(o.config for o in completed), *pending])
         points = np.where(active | ~self._conditional, places, np.nan)
-        count = len(self._values)
-        self._places, self._points, self._pending = places[:count], points[:count], points[count:]
+        told = [i for i, o in enumerate(completed) if o.values is not None or counts_against(o.failure)]
+        values = (completed[i].values for i in told)
+        self._values = np.array([np.nan if v is None else v[0] for v in values], dtype=float)
+        self._places, self._points, self._pending = places[told], points[told], points[len(completed) :]
         self._taken = frozenset(self._encoding.keys(places, active))
 
     def suggest(self, request: SuggestionRequest) -> SuggestionBatch:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.failures import FailureKind
+from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trainable.session import Session, activate
 from raytune_gp.trial import Config
 
@@ -24,10 +26,20 @@ Trainable = Callable[[Config], Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: completed, interrupted, or failed with its traceback."""
+    """How an attempt ended: completed, interrupted, or failed with its traceback, by a kind of failure."""
 
     kind: str
     error: str | None = None
+    failure: FailureKind | None = None
+
+    @classmethod
+    def failed(cls, error: BaseException, message: str) -> Outcome:
+        """It was ended by `error`, which reads as `message`."""
+        return cls("failed", message, kind_of(error))
+
+    def to_body(self, **more: Any) -> dict[str, Any]:
+        """The body of the outbox item that tells of it."""
+        return {"outcome": self.kind, "error": self.error, "failure": self.failure, **more}
 
 
 def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outcome:
@@ -45,17 +57,19 @@ def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outco
         outcome = Outcome("interrupted")
     except SystemExit as error:
         ok = error.code in (None, 0)
-        outcome = Outcome("completed") if ok else Outcome("failed", f"the trainable exited with {error.code}")
+        message = f"the trainable exited with {error.code}"
+        outcome = Outcome("completed") if ok else Outcome.failed(error, message)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
-        outcome = Outcome("failed", _traceback())
+        outcome = Outcome.failed(error, _traceback())
     finally:
         activate(None)
     try:
         session.finish()
     except TrainableError as error:
-        outcome = Outcome("failed", str(error))
+        if outcome.kind != "failed":  # else what came first says more
+            outcome = Outcome.failed(error, str(error))
     return outcome
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.errors import ReportError, TrainableError, TrialInterrupted
 from raytune_gp.messages import Start
 from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
 from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
@@ -109,9 +109,9 @@ class Session:
         """Add a report, with a checkpoint if given; raises TrialInterrupted where the trial is to end.
 
         The checkpoint's directory is copied before this returns and uploaded behind. While two checkpoints
-        are on their way, the report of a third waits until one of them is stored. Raises TrainableError for
-        metrics that are no flat or nested dictionary of plain values, and where a checkpoint cannot be
-        stored.
+        are on their way, the report of a third waits until one of them is stored. Raises ReportError for
+        metrics that are no flat or nested dictionary of plain values, and CheckpointError where a checkpoint
+        cannot be stored.
         """
         values = _plain_metrics(metrics)
         self._uploads.check()
@@ -196,11 +196,11 @@ def current_session() -> Session:
 def _plain_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """`metrics` flattened with `/`, numpy and torch scalars as Python's own numbers."""
     if not isinstance(metrics, Mapping):
-        raise TrainableError(f"report takes a dictionary of metrics; it was given {type(metrics).__name__}")
+        raise ReportError(f"report takes a dictionary of metrics; it was given {type(metrics).__name__}")
     plain: dict[str, Any] = {}
     for name, value in metrics.items():
         if not isinstance(name, str):
-            raise TrainableError(f"the metric name {name!r} is {type(name).__name__}; it must be a string")
+            raise ReportError(f"the metric name {name!r} is {type(name).__name__}; it must be a string")
         if isinstance(value, Mapping):
             plain.update(_plain_metrics(value, f"{prefix}{name}/"))
         else:
@@ -213,7 +213,7 @@ def _plain(name: str, value: Any) -> Any:
         return value
     if isinstance(value, int):
         if abs(value) > sys.float_info.max:
-            raise TrainableError(f"the metric {name!r} is an integer beyond 1.8e308: report a float")
+            raise ReportError(f"the metric {name!r} is an integer beyond 1.8e308: report a float")
         return int(value)
     if isinstance(value, float):
         return float(value)
@@ -224,7 +224,7 @@ def _plain(name: str, value: Any) -> Any:
                 return scalar
     if isinstance(value, list | tuple):
         return [_plain(name, v) for v in value]
-    raise TrainableError(
+    raise ReportError(
         f"the metric {name!r} is {type(value).__name__}, which cannot be journalled: report numbers, "
         f"strings, or lists of them; keep larger things in a checkpoint"
     )

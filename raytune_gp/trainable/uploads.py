@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raytune_gp.errors import TrainableError
+from raytune_gp.errors import CheckpointError, TrainableError
 from raytune_gp.storage.artifacts import Checkpoint, Storage
 from raytune_gp.storage.staging import StagingDirectory
 
@@ -53,14 +53,16 @@ class Uploads:
             return None if self._staged else self._quiet_since
 
     def check(self) -> None:
-        """Raise TrainableError if a checkpoint could not be stored."""
+        """Raise CheckpointError if a checkpoint could not be stored."""
         if self._error is not None:
-            raise TrainableError(f"a checkpoint could not be stored: {self._error}")
+            message = f"a checkpoint could not be stored: {self._error}"
+            cause = self._error if isinstance(self._error, BaseException) else None
+            raise CheckpointError(message) from cause
 
     def stage(self, checkpoint: Any) -> str:
         """Copy the checkpoint, whose owner may delete it after the report; returns the copy's directory.
 
-        Waits while MAX_STAGED checkpoints are on their way. Raises TrainableError where it cannot be copied,
+        Waits while MAX_STAGED checkpoints are on their way. Raises CheckpointError where it cannot be copied,
         or room does not come within UPLOAD_S.
         """
         source = self._source(checkpoint)
@@ -84,7 +86,7 @@ class Uploads:
         self._queue.put((step, staged, relative))
 
     def finish(self) -> None:
-        """Wait for what is on its way, UPLOAD_S at most. Raises TrainableError where not all was stored."""
+        """Wait for what is on its way, UPLOAD_S at most. Raises CheckpointError where not all was stored."""
         with self._news:
             if not self._news.wait_for(lambda: not self._staged, UPLOAD_S):
                 self._error = self._error or _too_slow()
@@ -114,7 +116,7 @@ class Uploads:
             return source.to_directory(staged)
         except OSError as error:
             shutil.rmtree(staged, ignore_errors=True)
-            raise TrainableError(f"checkpoint {source} cannot be copied: {error}") from error
+            raise CheckpointError(f"checkpoint {source} cannot be copied: {error}") from error
 
     def _upload_all(self) -> None:
         assert self._storage is not None

@@ -125,10 +125,11 @@ def test_a_trial_that_loses_worker_after_worker_fails(make_bench: Make) -> None:
     for incarnation in (1, 2, 3):
         bench.say(f"w0/{incarnation}", "started")
         bench.vanish(f"w0/{incarnation}", reason="out of memory")
+        bench.now += 60.0
         bench.running()
     trial = bench.state.trials["00000"]
     assert trial.status is TrialStatus.FAILED
-    assert trial.reason == "3 workers were lost while they ran this trial; the last one: out of memory"
+    assert trial.reason == "3 attempts ended by: worker lost; the last one: out of memory"
     assert bench.state.running == {"00001": None}, "the run goes on"
 
 

@@ -17,6 +17,7 @@ from tests.support import make_spec
 
 SAMPLES: dict[str, Any] = {
     "float": 1.5,
+    "float | None": 2.5,
     "int": 3,
     "str": "text",
     "bool": True,

@@ -20,6 +20,7 @@ ROOT = Path(raytune_gp.__file__).parent
 LAYERS = (
     ("errors",),
     ("naming",),
+    ("failures", "patience"),
     ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
     ("space",),
     ("protocols",),
@@ -28,7 +29,7 @@ LAYERS = (
     ("storage",),
     ("searchers",),
     ("schedulers",),
-    ("unreported", "planning"),
+    ("unreported", "endings", "planning"),
     ("experiment",),
     ("trainable",),
     ("execution",),
@@ -62,6 +63,8 @@ PURE = frozenset(
         *(
             "errors",
             "naming",
+            "failures",
+            "patience",
             "trial",
             "events",
             "messages",
@@ -72,7 +75,7 @@ PURE = frozenset(
             "unheard",
             "state",
         ),
-        *("protocols", "unreported", "planning", "experiment"),
+        *("protocols", "unreported", "endings", "planning", "experiment"),
         *("space", "surrogate", "acquisition", "searchers", "schedulers"),
     }
 )

@@ -76,7 +76,7 @@ def test_an_attempt_says_what_it_does_in_order() -> None:
         "metrics": {"training_iteration": 2, "time_total_s": 2.0, "score": 5.0},
         "checkpoint": True,
     }
-    assert said[3].body == {"outcome": "completed", "error": None}
+    assert said[3].body == {"outcome": "completed", "error": None, "failure": None}
 
 
 def test_a_repeated_start_has_no_effect_even_after_the_end() -> None:

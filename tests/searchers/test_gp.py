@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -282,6 +283,21 @@ def test_a_run_of_failures_alone_goes_on_quasi_random() -> None:
     made = searcher(MIXED, observe(MIXED, 20, lambda c: None))
     batch = made.suggest(SuggestionRequest(0, 2, start=20))
     assert [s.provenance["method"] for s in batch.suggestions] == ["initial", "initial"]
+
+
+def test_what_a_config_is_not_to_blame_for_is_no_failure_of_it() -> None:
+    """Nodes that die are no news of the config: suggestions are those of a run without it, but for itself."""
+    observations = observe(MIXED, 20)
+    lost = Observation(MIXED.sample(np.random.default_rng(5)), None, "9", "node lost")
+    plain = searcher(MIXED, observations).suggest(SuggestionRequest(0, 1, start=30)).suggestions[0]
+    with_loss = searcher(MIXED, [*observations, lost])
+    told = with_loss.suggest(SuggestionRequest(0, 1, start=30)).suggestions[0]
+    assert (told.config, told.provenance) == (plain.config, plain.provenance)
+    failed = searcher(MIXED, [*observations, replace(lost, failure="error")])
+    blamed = failed.suggest(SuggestionRequest(0, 1, start=30)).suggestions[0]
+    assert "probability_feasible" in blamed.provenance
+    again = searcher(MIXED, [*observations, replace(lost, config=plain.config)])
+    assert again.suggest(SuggestionRequest(0, 1, start=30)).suggestions[0].config != plain.config, "finished"
 
 
 @pytest.mark.parametrize("value", [0.0, 1e308, -1e-300], ids=str)
