@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from raytune_gp.callbacks import Callback
 from raytune_gp.errors import SpaceError, SpecError
+from raytune_gp.patience import AUTO
 from raytune_gp.protocols import Searcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
@@ -74,10 +75,15 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class FailureConfig:
-    """How often a trial that raises is tried again (-1: always), and whether one failure ends the run."""
+    """How often a trial that raises is tried again (-1: always), and whether one failure ends the run.
+
+    These are Ray's; `trial_timeout_s` and `report_timeout_s` are `tune.run`'s.
+    """
 
     max_failures: int = 0
     fail_fast: bool = False
+    trial_timeout_s: float | datetime.timedelta | None = None
+    report_timeout_s: float | str | None = AUTO
 
 
 @dataclass

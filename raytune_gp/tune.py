@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_gp.callbacks import Callback
 from raytune_gp.errors import SpecError, TrialInterrupted
+from raytune_gp.patience import AUTO
 from raytune_gp.schedulers import resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.optimizer import Optimizer
@@ -141,6 +142,8 @@ def run(
     checkpoint_config: CheckpointConfig | None = None,
     max_failures: int = 0,
     fail_fast: bool = False,
+    trial_timeout_s: float | datetime.timedelta | None = None,
+    report_timeout_s: float | str | None = AUTO,
     grace_period_s: float = 10.0,
     resume: bool | str = False,
     raise_on_failed_trial: bool = False,
@@ -173,6 +176,10 @@ def run(
         checkpoint_config: which checkpoints stay.
         max_failures: a trial that raises is tried again so often, from its last checkpoint (-1: always).
         fail_fast: the first trial that fails for good ends the run.
+        trial_timeout_s: a trial that has trained so long in all is stopped; the value it has reported counts.
+        report_timeout_s: a trial that reports nothing for so long hangs: its stacks go to its log, and it is
+            tried again. `"auto"`: 10 times the longest that this or another trial took to a report, at least
+            10 minutes; None: never.
         grace_period_s: so long a trial that is told to stop may take to its next report. Checkpoints on their
             way to the storage are stored first, for which there is half an hour.
         resume: go on with the run of this name; `"auto"` starts it where there is none. A run that is not in
@@ -222,6 +229,8 @@ def run(
         stop=criteria,
         max_failures=max_failures,
         fail_fast=fail_fast,
+        trial_timeout_s=seconds(trial_timeout_s),
+        report_timeout_s=report_timeout_s,
         grace_s=grace_period_s,
         keep_checkpoints=checkpoints.num_to_keep,
         checkpoint_metric=checkpoints.metric,
@@ -281,6 +290,8 @@ class Tuner:
             callbacks=self._run.callbacks,
             max_failures=failure.max_failures,
             fail_fast=failure.fail_fast,
+            trial_timeout_s=failure.trial_timeout_s,
+            report_timeout_s=failure.report_timeout_s,
             checkpoint_config=self._run.checkpoint_config,
             verbose=self._run.verbose,
             **self._settings,

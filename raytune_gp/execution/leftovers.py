@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures.thread
-import contextlib
 import os
 import threading
-from pathlib import Path
 
-import psutil
+from raytune_gp.execution.family import Family
 
 __all__ = ["Surroundings"]
 
 
 class Surroundings:
-    """The working directory and environment of this process as they are now, before the first attempt."""
+    """The working directory and environment of this process as they are now, before the first attempt.
 
-    def __init__(self) -> None:
+    `family` is what ends the processes that an attempt has left.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
         self._directory = os.getcwd()
         self._environment = dict(os.environ)
 
@@ -33,9 +35,9 @@ class Surroundings:
         if dict(os.environ) != self._environment:
             os.environ.clear()
             os.environ.update(self._environment)
-        if _has_children():
-            children = psutil.Process().children(recursive=True)
-            return f"{len(children)} processes ({_names(children)})"
+        children = self._family.end_children()
+        if children is not None:
+            return children
         stray = [t for t in threading.enumerate() if t not in threads and not t.daemon and not _pooled(t)]
         if stray:
             return f"{len(stray)} threads ({', '.join(t.name for t in stray[:5])})"
@@ -45,20 +47,3 @@ class Surroundings:
 def _pooled(thread: threading.Thread) -> bool:
     """Whether the thread is one of a `concurrent.futures` pool."""
     return getattr(thread, "_target", None) is concurrent.futures.thread._worker
-
-
-def _has_children() -> bool:
-    """Whether this process has child processes: read from the kernel where it says so, which is fast."""
-    try:
-        tasks = os.listdir("/proc/self/task")
-        return any(Path(f"/proc/self/task/{task}/children").read_bytes() for task in tasks)
-    except OSError:
-        return bool(psutil.Process().children())
-
-
-def _names(processes: list[psutil.Process]) -> str:
-    names = []
-    for process in processes[:5]:
-        with contextlib.suppress(psutil.Error):
-            names.append(process.name())
-    return ", ".join(names)

@@ -46,6 +46,12 @@ class Outbox:
             skip = max(0, after_seq - self._items[0].seq + 1)
             return [self._items[i] for i in range(skip, min(len(self._items), skip + count))]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was said is acknowledged."""
+        with self._lock:
+            return not self._items
+
     def acknowledge(self, seq: int) -> None:
         """Forget everything up to `seq`."""
         with self._lock:

@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
 
 from raytune_gp import messages as msg
 from raytune_gp.execution.growth import has_autoscaler
+from raytune_gp.execution.losses import draining_nodes, kind_of_loss
 from raytune_gp.execution.resources import slots_free
 from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
+from raytune_gp.failures import FailureKind
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.storage.artifacts import Storage
 
@@ -67,6 +69,8 @@ class RayExecutor:
         self._attempts: dict[str, tuple[str, int]] = {}
         self._opened = asyncio.Event()
         self._killed: dict[str, str] = {}
+        self._nodes: dict[str, str] = {}
+        self._draining: frozenset[str] = frozenset()
         self._to_acknowledge: dict[str, int] = {}
         self._waiting: dict[str, list[tuple[str, tuple[Any, ...]]]] = {}
         self._searching = ThreadPoolExecutor(1, "raytune-search")
@@ -75,6 +79,7 @@ class RayExecutor:
         threading.Thread(target=self._loop.run_forever, name="raytune-ray", daemon=True).start()
         self._first_look_s = 0.0
         self._spawn(self._watch_capacity())
+        self._spawn(self._watch_nodes())
 
     # --- the seam ---
 
@@ -211,7 +216,7 @@ class RayExecutor:
         self._killed[worker] = reason
         ray.kill(self._handles[worker])
 
-    def _lost(self, worker: str, reason: str) -> None:
+    def _lost(self, worker: str, reason: str, failure: FailureKind = FailureKind.WORKER_LOST) -> None:
         """Tell that the worker is gone; one whose messages alone have failed is ended."""
         handle = self._handles.pop(worker, None)
         if handle is not None:
@@ -219,8 +224,9 @@ class RayExecutor:
         self._tasks.pop(worker, None)
         self._attempts.pop(worker, None)
         self._waiting.pop(worker, None)
+        self._nodes.pop(worker, None)
         self._up.discard(worker)
-        self._inputs.put(msg.WorkerVanished(worker, self._killed.pop(worker, reason)))
+        self._inputs.put(msg.WorkerVanished(worker, self._killed.pop(worker, reason), failure))
 
     async def _attend(self, command: msg.Connect) -> None:
         """Make or find a worker and read its stream until it is dead."""
@@ -231,6 +237,7 @@ class RayExecutor:
             self._handles[worker] = handle
             hello = await self._hello(handle)
             self._up.add(worker)
+            self._nodes[worker] = hello["node"]
             for method, arguments in self._waiting.pop(worker, ()):
                 self._call(worker, method, *arguments)
             if hello["current"] is not None:
@@ -240,7 +247,8 @@ class RayExecutor:
         except Exception as error:
             gone = isinstance(error, ValueError) and not command.create
             what = "no such actor is alive" if gone else f"{type(error).__name__}: {_on_one_line(error)}"
-            self._lost(worker, what)
+            kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
+            self._lost(worker, what, kind)
 
     async def _hello(self, handle: Any) -> dict[str, Any]:
         """The worker's answer, once it can be reached. Raises RayError where it is dead."""
@@ -271,7 +279,7 @@ class RayExecutor:
                         self._inputs.put(item)
                         cursor = item.seq
                 return
-            except ActorDiedError:
+            except (ActorDiedError, OutOfMemoryError):
                 raise
             except RayError:
                 await asyncio.sleep(RETRY_S)
@@ -289,6 +297,17 @@ class RayExecutor:
                 if slots is not None:
                     self._inputs.put(msg.SlotsOffered(slots))
             await asyncio.sleep(CAPACITY_S)
+
+    async def _watch_nodes(self) -> None:
+        """Tell of nodes that the cluster is about to take away."""
+        await self._opened.wait()
+        while True:
+            with contextlib.suppress(Exception):  # the cluster's head may be away for a while
+                found = await asyncio.to_thread(draining_nodes)
+                self._draining |= found.keys()
+                for node in found.keys() & set(self._nodes.values()):
+                    self._inputs.put(msg.NodeDrained(node, found[node]))
+            await asyncio.sleep(LOOK_S)
 
     async def _slots(self) -> int | None:
         """How many workers to have: what is up and free, and some to wait where the cluster may grow.

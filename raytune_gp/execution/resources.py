@@ -85,10 +85,14 @@ def fits(resources: Mapping[str, Any], node: Mapping[str, float]) -> int:
 
 
 def slots_free(resources: Mapping[str, Any]) -> int:
-    """How many more trials the cluster's free resources hold now."""
+    """How many more trials the cluster's free resources hold now, but for nodes that are to go."""
     from ray._private.state import available_resources_per_node
 
-    return sum(fits(resources, node) for node in available_resources_per_node().values())
+    from raytune_gp.execution.losses import draining_nodes
+
+    leaving = draining_nodes()
+    free = available_resources_per_node().items()
+    return sum(fits(resources, amounts) for node, amounts in free if node not in leaving)
 
 
 def slots_in_all(resources: Mapping[str, Any]) -> int:

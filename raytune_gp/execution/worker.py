@@ -19,13 +19,17 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import ray
 
+from raytune_gp.execution.family import Family
+from raytune_gp.execution.gpu import memory_left
 from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.resources import actor_options
+from raytune_gp.execution.sigterm import on_sigterm
+from raytune_gp.execution.vigil import Silence, answering, say_where_threads_are
+from raytune_gp.failures import FailureKind
 from raytune_gp.messages import Interrupt, Item, Start
 from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
@@ -52,6 +56,14 @@ ORPHAN_S = 600.0
 FAREWELL_S = 10.0
 """So long a worker looks for a new coordinator once the old one is known to be dead, and so long its trial
 may then take to its next report; checkpoints that are on their way are stored first."""
+
+DEPART_S = 120.0
+"""So long a worker that gets a SIGTERM lets its trial go on to its next checkpoint; whoever sent it may well
+kill it sooner."""
+
+BUSY_S = 86_400.0
+"""So long a trial that may be silent for ever may hold the interpreter at a stretch: then its worker is ended
+by the reaper."""
 
 MESSAGE_S = 1.0
 """So long the message that an attempt has ended may take, before the worker is asked again."""
@@ -88,12 +100,18 @@ class Worker:
         self._last: tuple[str, int] | None = None
         self._interrupts: dict[tuple[str, int], str] = {}
         self._session: Session | None = None
+        self._command: Start | None = None
         self._loaded: tuple[Any, SearchSpace] | None = None
         # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         sys.setswitchinterval(SWITCH_S)
-        self._surroundings = Surroundings()
+        self._family = Family(ORPHAN_S)
+        self._surroundings = Surroundings(self._family)
+        self._leaving = False
+        self._ending = threading.Lock()
+        on_sigterm(self._depart)
         threading.Thread(target=self._watch, name="raytune-watchdog", daemon=True).start()
+        threading.Thread(target=self._keep_vigil, name="raytune-vigil", daemon=True).start()
         threading.Thread(target=remove_abandoned, name="raytune-tidy", daemon=True).start()
 
     # --- messages ---
@@ -129,7 +147,7 @@ class Worker:
     async def start(self, command: Start, term: int) -> None:
         """Run an attempt, unless it was started before or another one is running."""
         key = (command.trial, command.attempt)
-        if term < self._term or self._current is not None or key == self._last:
+        if term < self._term or self._current is not None or key == self._last or self._leaving:
             return
         self._current = self._last = key
         settings = self._settings
@@ -138,7 +156,7 @@ class Worker:
         mode = self._interrupts.pop(key, None)
         if mode is not None:
             session.interrupt(mode)
-        self._session = session
+        self._session, self._command = session, command
         name = f"raytune-trial-{command.trial}"
         threading.Thread(target=self._attempt, args=(command, session), name=name, daemon=True).start()
 
@@ -178,11 +196,21 @@ class Worker:
         left = self._surroundings.restore(threads)
         if left is None and session.is_storing:
             left = "a checkpoint whose upload hangs"
-        if left is None and outcome.kind == "failed" and self._settings.resources.get("gpu"):
-            left = "its GPU in doubt: an error of CUDA spoils it for the whole process"
-        self._session = None
-        self._current = None
-        self._emit(command, "ended", outcome.to_body(left=left))
+        if left is None and self._settings.resources.get("gpu"):
+            failed = "its GPU in doubt: an error of CUDA spoils it for the whole process"
+            left = failed if outcome.kind == "failed" else memory_left()
+        if left is None and self._leaving:
+            left = "a worker that was told to end"
+        self._end(command, outcome, left)
+
+    def _end(self, command: Start, outcome: Outcome, left: str | None) -> None:
+        """Tell that the attempt is over, once: it may come to itself after it was given up."""
+        with self._ending:
+            if self._current != (command.trial, command.attempt):
+                return
+            self._session = None
+            self._current = None
+            self._emit(command, "ended", outcome.to_body(left=left))
 
     def _call(self, command: Start, session: Session) -> Outcome:
         """Run it with its output kept; what goes wrong around it fails the attempt.
@@ -190,7 +218,8 @@ class Worker:
         That may be a SystemExit: of a module that reads its command line as it is imported.
         """
         try:
-            with self._storage.log_file(f"trial_{command.trial}/log.txt") as log, captured_output(log):
+            relative = f"trial_{command.trial}/log.txt"
+            with self._storage.log_file(relative) as log, captured_output(log), answering():
                 trainable, space = self._load()
                 outcome = run_attempt(trainable, space.from_json(command.config), session)
                 if outcome.error:
@@ -236,10 +265,43 @@ class Worker:
             session.interrupt("pause")
             while self._current is not None and session.grace_left_s(FAREWELL_S) > 0:
                 time.sleep(0.1)
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+        os._exit(0)  # the reaper ends what it has started
+
+    def _depart(self) -> None:
+        """Somebody takes this process away: save the trial, and go."""
+        self._leaving = True
+        session = self._session
+        if session is not None and session.mode is None:
+            session.interrupt("evict")
+        deadline = time.monotonic() + DEPART_S
+        while self._current is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._wait_until_heard()
         os._exit(0)
+
+    def _wait_until_heard(self) -> None:
+        """Until all that this worker has said is in the journal, for a while."""
+        deadline = time.monotonic() + FAREWELL_S
+        while not self._outbox.is_empty and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    # --- a trial that hangs ---
+
+    def _keep_vigil(self) -> None:
+        """See each second how long the trial has been silent, and tell the reaper that this process lives."""
+        silence = Silence()
+        while True:
+            time.sleep(PING_S)
+            session, command = self._session, self._command
+            seconds = silence.look(session, time.monotonic())
+            limit = None if session is None else session.patience_s
+            idle_or_learned = ORPHAN_S if session is None else max(ORPHAN_S, limit or BUSY_S)
+            self._family.tell_reaper(idle_or_learned)
+            if limit is not None and command is not None and seconds > limit:
+                why = f"It reported nothing for {seconds:.0f} s, and {limit:.0f} s is what it may take"
+                say_where_threads_are(why)
+                left = "a trial that hangs"
+                self._end(command, Outcome("failed", why, FailureKind.SILENT), left)
 
 
 def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:

@@ -78,6 +78,8 @@ class RunFile(_Strict):
     checkpoint: CheckpointSettings = CheckpointSettings()
     max_failures: Annotated[int, Field(ge=-1)] = 0
     fail_fast: bool = False
+    trial_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    report_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
     grace_period_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     env: dict[str, str | int | float] = {}
     """Environment variables of the trainable."""

@@ -101,9 +101,10 @@ class Plan:
         file = self.file
         same = ("metric", "mode", "num_samples", "max_concurrent_trials", "search_alg", "scheduler", "scope")
         more = ("points_to_evaluate", "stop", "time_budget_s", "seed", "max_failures", "fail_fast")
+        times = ("trial_timeout_s", "report_timeout_s", "grace_period_s")
         trainable = self.trainable
         return {
-            **{name: getattr(file, name) for name in (*same, *more, "grace_period_s")},
+            **{name: getattr(file, name) for name in (*same, *more, *times)},
             "trainable": trainable,
             "config": self.space,
             "name": self.name,

@@ -16,6 +16,7 @@ from typing import Any
 
 from raytune_gp.errors import ReportError, TrainableError, TrialInterrupted
 from raytune_gp.messages import Start
+from raytune_gp.patience import Patience
 from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
 from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
 
@@ -72,6 +73,7 @@ class Session:
         start_step: int = 0,
         time_total_s: float = 0.0,
         resume_from: str | None = None,
+        patience: Patience | None = None,
     ):
         self.context = context
         self.mode: str | None = None
@@ -81,6 +83,9 @@ class Session:
         self._step = start_step
         self._total_s = time_total_s
         self._resume_from = resume_from
+        self._patience = patience or Patience(None)
+        self._longest_s: float | None = None
+        self._has_checkpoint = False
         self._lock = threading.Lock()
         self._last = time.monotonic()
         self._told_at: float | None = None
@@ -101,6 +106,7 @@ class Session:
             start_step=resume.step if resume else 0,
             time_total_s=command.time_total_s,
             resume_from=resume.path if resume else None,
+            patience=command.patience,
         )
 
     # --- for the trainable ---
@@ -120,6 +126,7 @@ class Session:
             now = time.monotonic()
             self._step += 1
             self._total_s += now - self._last
+            self._longest_s = max(self._longest_s or 0.0, now - self._last)
             step = self._step
             values.setdefault("training_iteration", step)
             values.setdefault("time_this_iter_s", now - self._last)
@@ -129,11 +136,15 @@ class Session:
             if staged is not None:
                 name = checkpoint_name(self._attempt, step)
                 self._uploads.add(step, staged, f"{self.context.get_trial_name()}/{name}")
-        self.check()
+                self._has_checkpoint = True
+        self.check(saved=staged is not None)
 
-    def check(self) -> None:
-        """Raise TrialInterrupted if the trial is to end."""
-        if self.mode is not None:
+    def check(self, *, saved: bool = False) -> None:
+        """Raise TrialInterrupted if the trial is to end.
+
+        One that is evicted may go on to its next checkpoint, if it makes any; `saved` says that this is one.
+        """
+        if self.mode is not None and (self.mode != "evict" or saved or not self._has_checkpoint):
             raise TrialInterrupted(self.mode)
 
     def get_checkpoint(self) -> Checkpoint | None:
@@ -145,7 +156,7 @@ class Session:
     # --- for the worker ---
 
     def interrupt(self, mode: str) -> None:
-        """End the trainable at its next report; `mode` is stop or pause."""
+        """End the trainable at its next report; `mode` is stop, pause or evict."""
         if self._told_at is None:
             self._told_at = time.monotonic()
         self.mode = mode
@@ -160,6 +171,17 @@ class Session:
         told, quiet = self._told_at or now, self._uploads.quiet_since
         latest = told + grace_s + UPLOAD_S
         return (latest if quiet is None else min(max(told, quiet) + grace_s, latest)) - now
+
+    @property
+    def last_sign(self) -> float | None:
+        """When it was last heard of, by `time.monotonic`; None while its storage keeps it waiting."""
+        quiet = self._uploads.quiet_since
+        return None if quiet is None else max(self._last, quiet)
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long it may be silent before it hangs, in seconds; None for ever."""
+        return self._patience.limit_s(self._longest_s)
 
     @property
     def is_storing(self) -> bool:

@@ -18,6 +18,11 @@ from raytune_gp.trainable.run import run_attempt
 from tests.trainable.support import Bench
 
 
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
 def raised(action: Any) -> BaseException:
     try:
         action()

@@ -1,0 +1,90 @@
+"""The processes that a worker's trials start: marked as its own, ended with the trial or with the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+
+from raytune_gp.execution import reaper
+
+__all__ = ["Family"]
+
+TERMINATE_S = 0.5
+"""So long the children that a trial has left may take to end after SIGTERM, before SIGKILL."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Family:
+    """This process and what it starts. `silence_s` is how long its reaper bears to hear nothing at first.
+
+    To be made before anything else is started: what loses its parent becomes this process's own child from
+    then on, instead of getting out of sight.
+    """
+
+    def __init__(self, silence_s: float):
+        self._mark = f"RAYTUNE_WORKER_{uuid.uuid4().hex}"
+        os.environ[self._mark] = "1"
+        self._pipe = reaper.start(self._mark, silence_s)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def tell_reaper(self, silence_s: float) -> None:
+        """This process lives; from now on so many seconds of silence are to be borne."""
+        if self._pipe is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._pipe, f"{silence_s};\n".encode())
+
+    def end_children(self) -> str | None:
+        """End what a trial has left running, by force at last; what it was, or None for nothing."""
+        if not self._has_children():
+            return None
+        gc.collect()  # data loaders end their workers when they are collected
+        _bury()
+        children = psutil.Process().children(recursive=True)
+        if not children:
+            return None
+        names = _names(children)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for child in children:
+                with contextlib.suppress(psutil.Error):
+                    child.send_signal(number)
+            deadline = time.monotonic() + TERMINATE_S
+            while children and time.monotonic() < deadline:
+                time.sleep(0.01)
+                _bury()
+                children = psutil.Process().children(recursive=True)
+        return f"{names[0]} processes ({names[1]})"
+
+    @staticmethod
+    def _has_children() -> bool:
+        """Whether this process has child processes: read from the kernel where it says so, which is fast."""
+        try:
+            tasks = os.listdir("/proc/self/task")
+            return any(Path(f"/proc/self/task/{task}/children").read_bytes() for task in tasks)
+        except OSError:
+            return bool(psutil.Process().children())
+
+
+def _bury() -> None:
+    """Take note of the children that have ended: nobody else does, of those that were adopted."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+
+
+def _names(processes: list[psutil.Process]) -> tuple[int, str]:
+    names = []
+    for process in processes[:5]:
+        with contextlib.suppress(psutil.Error):
+            names.append(process.name())
+    return len(processes), ", ".join(names)

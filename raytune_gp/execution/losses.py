@@ -1,0 +1,51 @@
+"""Why a worker is gone, as far as Ray can tell: its memory, its node, a notice, or itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
+
+from raytune_gp.failures import FailureKind
+
+__all__ = ["draining_nodes", "kind_of_loss"]
+
+_SIGTERM = "receives a SIGTERM"
+_OUT_OF_MEMORY = ("running low on memory", "due to memory pressure", "OutOfMemory", "out of memory (OOM)")
+
+
+def kind_of_loss(error: BaseException, node: str | None, draining: frozenset[str]) -> FailureKind:
+    """The kind of loss that `error` tells of, of a worker on `node`, where `draining` nodes are to go.
+
+    May ask Ray which nodes live, and so wait for it.
+    """
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+        return FailureKind.HOST_MEMORY
+    if (isinstance(error, ActorDiedError) and error.preempted) or node in draining or _SIGTERM in text:
+        return FailureKind.PREEMPTED
+    if node is not None and not _lives(node):
+        return FailureKind.NODE_LOST
+    return FailureKind.WORKER_LOST
+
+
+def _lives(node: str) -> bool:
+    """Whether the node is up; where nobody can say, it is."""
+    try:
+        return any(n["NodeID"] == node and n["Alive"] for n in ray.nodes())
+    except (RayError, OSError, RuntimeError):
+        return True
+
+
+def draining_nodes() -> dict[str, float | None]:
+    """The nodes that are to go, and when (seconds since the epoch) if that is known.
+
+    Ray's libraries ask its private state, as there is no public way.
+    """
+    from ray._private.state import state
+
+    found: dict[str, Any] = state.get_draining_nodes()
+    now = time.time()
+    return {node: max(now, ms / 1000) if ms else None for node, ms in found.items()}
