@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
 
 from raytune_gp.failures import FailureKind
 
-__all__ = ["draining_nodes", "kind_of_loss"]
+__all__ = ["draining_nodes", "kind_of_absence", "kind_of_loss"]
 
 _SIGTERM = "receives a SIGTERM"
 _OUT_OF_MEMORY = ("running low on memory", "due to memory pressure", "OutOfMemory", "out of memory (OOM)")
@@ -29,6 +29,28 @@ def kind_of_loss(error: BaseException, node: str | None, draining: frozenset[str
     if node is not None and not _lives(node):
         return FailureKind.NODE_LOST
     return FailureKind.WORKER_LOST
+
+
+def kind_of_absence(name: str, draining: frozenset[str]) -> tuple[str, FailureKind]:
+    """Why the actor called `name` is not there, in words and by its kind: it died while nobody looked.
+
+    A new coordinator asks so. May wait for Ray, whose private table of actors tells what it knows.
+    """
+    absent = "no such actor is alive"
+    try:
+        from ray._private.state import state
+
+        dead = next(a for a in state.actor_table(None).values() if a["Name"] == name)
+        cause, node = dead["DeathCause"], dead["Address"]["NodeID"]
+        if cause.WhichOneof("context") == "oom_context":
+            return f"{absent}: {cause.oom_context.error_message}", FailureKind.HOST_MEMORY
+        context = cause.actor_died_error_context
+        text = context.error_message
+        if context.preempted or node in draining or _SIGTERM in text:
+            return f"{absent}: {text}", FailureKind.PREEMPTED
+        return f"{absent}: {text}", FailureKind.WORKER_LOST if _lives(node) else FailureKind.NODE_LOST
+    except Exception:  # a table of another form, or none: Ray forgets the dead in time
+        return absent, FailureKind.WORKER_LOST
 
 
 def _lives(node: str) -> bool:

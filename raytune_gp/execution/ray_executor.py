@@ -20,7 +20,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryErr
 
 from raytune_gp import messages as msg
 from raytune_gp.execution.growth import has_autoscaler
-from raytune_gp.execution.losses import draining_nodes, kind_of_loss
+from raytune_gp.execution.losses import draining_nodes, kind_of_absence, kind_of_loss
 from raytune_gp.execution.resources import slots_free
 from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
 from raytune_gp.failures import FailureKind
@@ -245,9 +245,12 @@ class RayExecutor:
             self._inputs.put(msg.WorkerArrived(worker, hello["node"], hello["pid"]))
             await self._read(worker, handle, command.after_seq)
         except Exception as error:
-            gone = isinstance(error, ValueError) and not command.create
-            what = "no such actor is alive" if gone else f"{type(error).__name__}: {_on_one_line(error)}"
-            kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
+            if isinstance(error, ValueError) and not command.create:
+                what, kind = await asyncio.to_thread(kind_of_absence, name, self._draining)
+                what = _on_one_line(what)
+            else:
+                what = f"{type(error).__name__}: {_on_one_line(str(error))}"
+                kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
             self._lost(worker, what, kind)
 
     async def _hello(self, handle: Any) -> dict[str, Any]:
@@ -325,8 +328,8 @@ class RayExecutor:
         return max(1, len(self._up) + max(coming, free + pending))
 
 
-def _on_one_line(error: BaseException) -> str:
-    """What the error says, long ones without their middle: of a traceback the last line says most."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _on_one_line(text: str) -> str:
+    """What an error says, long ones without their middle: of a traceback the last line says most."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = " ".join(lines)
     return text if len(text) <= 500 else f"{text[:150]} … {text[-350:]}"

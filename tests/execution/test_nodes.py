@@ -127,7 +127,7 @@ cluster.shutdown()
 
 
 def said(script: str, *arguments: str) -> dict[str, Any]:
-    """What a script with a cluster of its own prints at last.
+    """The JSON that a script with a cluster of its own prints, among what Ray may print.
 
     Cluster writes down its address where later ray.init() calls would find it: it gets a place of its own.
     """
@@ -137,7 +137,7 @@ def said(script: str, *arguments: str) -> dict[str, Any]:
         command = [sys.executable, "-c", script, *arguments]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads([s for s in done.stdout.splitlines() if s.startswith("{")][-1])
     return answer
 
 

@@ -1,0 +1,161 @@
+"""Nodes that are drained, nodes that die, hosts without memory: clusters of several nodes on one machine."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from raytune_gp import events as ev
+from raytune_gp.storage.journal import SQLJournal
+from tests.execution.test_nodes import said
+
+pytestmark = pytest.mark.ray
+
+LOSING_A_NODE = """
+import json, sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from raytune_gp import tune
+from tests.execution.trainables import counting
+
+how, place = sys.argv[1:]
+ledger = Path(place) / "ledger"
+quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_timeout_ms": 300,
+         "health_check_failure_threshold": 3}
+cluster = Cluster(initialize_head=True, head_node_args={
+    "num_cpus": 0, "include_dashboard": False, "_system_config": quick})
+ray.init(address=cluster.address, log_to_driver=False)
+leaving = cluster.add_node(num_cpus=2)
+cluster.wait_for_nodes()
+
+def tuning():
+    tune.run(
+        counting, config={"x": tune.uniform(0, 1), "ledger": str(ledger), "steps": 12, "seconds": 0.4},
+        metric="score", mode="max", num_samples=2, search_alg="random", name="moves", verbose=0,
+        storage_path=place, journal=f"sqlite:///{place}/journal.db",
+    )
+
+def reported(times):
+    while not ledger.exists() or ledger.read_text().count("step") < times:
+        time.sleep(0.05)
+
+run = threading.Thread(target=tuning)
+run.start()
+reported(6)
+staying = cluster.add_node(num_cpus=2)
+if how == "drained":
+    from ray._private.worker import global_worker
+    deadline = int(time.time() * 1000) + 20_000
+    taken = global_worker.gcs_client.drain_node(leaving.node_id, 2, "spot", deadline)  # 2: preemption
+    began = time.time()
+    while ledger.read_text().count("start") < 4 and time.time() - began < 20:
+        time.sleep(0.05)  # until both trials have begun elsewhere
+cluster.remove_node(leaving, allow_graceful=False)
+run.join()
+print(json.dumps({"leaving": leaving.node_id, "staying": staying.node_id}))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def events_of(place: Path, run: str) -> list[ev.Event]:
+    journal = SQLJournal(f"sqlite:///{place / 'journal.db'}")
+    try:
+        return [event for _, event in journal.read(run)]
+    finally:
+        journal.close()
+
+
+def of(events: list[ev.Event], kind: type[ev.Event]) -> list[Any]:
+    return [e for e in events if isinstance(e, kind)]
+
+
+def check_account(place: Path, events: list[ev.Event]) -> None:
+    """Both trials end once and well, every step counts once, and nothing is held against a config."""
+    assert Counter(e.trial for e in of(events, ev.TrialEnded)) == {"00000": 1, "00001": 1}
+    assert {(e.status, e.failure) for e in of(events, ev.TrialEnded)} == {("COMPLETED", None)}
+    ends = [line for line in (place / "ledger").read_text().splitlines() if line.startswith("end")]
+    assert sorted(ends) == ["end 00000", "end 00001"]
+    for trial in ("00000", "00001"):
+        last = of(events, ev.AttemptAssigned)
+        attempts = [e for e in last if e.trial == trial]
+        assert len(attempts) == 2
+        steps = [e.step for e in of(events, ev.Reported) if e.trial == trial and e.attempt == 2]
+        assert steps == list(range(attempts[1].resume_from["step"] + 1, 13))
+
+
+def test_a_drained_node_is_left_in_time_and_costs_no_step(tmp_path: Path) -> None:
+    found = said(LOSING_A_NODE, "drained", str(tmp_path))
+    events = events_of(tmp_path, "moves")
+    check_account(tmp_path, events)
+    [draining] = of(events, ev.NodeDraining)
+    assert draining.node == found["leaving"]
+    assert draining.deadline is not None
+    ups = {e.worker: e.node for e in of(events, ev.WorkerUp)}
+    after = events[events.index(draining) :]
+    assert {ups[e.worker] for e in of(after, ev.AttemptAssigned)} == {found["staying"]}
+    steps = Counter(line for line in (tmp_path / "ledger").read_text().splitlines() if "step" in line)
+    assert max(steps.values()) == 1, "no step was trained twice"
+    assert {e.outcome for e in of(events, ev.AttemptEnded)} == {"interrupted", "completed"}
+
+
+def test_a_node_that_is_gone_moves_its_trials_and_is_not_counted(tmp_path: Path) -> None:
+    found = said(LOSING_A_NODE, "killed", str(tmp_path))
+    events = events_of(tmp_path, "moves")
+    check_account(tmp_path, events)
+    ups = {e.worker: e.node for e in of(events, ev.WorkerUp)}
+    lost = [e for e in of(events, ev.WorkerLost) if ups.get(e.worker) == found["leaving"]]
+    assert [e.failure for e in lost] == ["node lost", "node lost"]
+
+
+MEMORY = """
+import json, os, sys, time
+import ray
+from raytune_gp import failures, tune
+
+place = sys.argv[1]
+
+def hungry(config):
+    held = []
+    while config["eats"]:
+        held.append(b"1" * (1 << 26))
+        time.sleep(0.005)
+    tune.report({"score": 1.0})
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+results = tune.run(
+    hungry, config={"eats": tune.grid_search([True, False])}, metric="score", mode="max", name="memory",
+    verbose=0, storage_path=place, journal=f"sqlite:///{place}/journal.db",
+)
+print(json.dumps({"status": [r.status for r in results]}))
+ray.shutdown()
+"""
+
+
+def test_host_memory_has_a_budget_of_its_own_and_then_the_config_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray kills the worker once 1.5 GB more of this host's memory is used than before."""
+    memory = psutil.virtual_memory()
+    if memory.available < 6 << 30:
+        pytest.skip(f"{memory.available >> 20} MiB of memory are free, and 6 GiB are needed")
+    used = (memory.total - memory.available + (1500 << 20)) / memory.total
+    monkeypatch.setitem(os.environ, "RAY_memory_usage_threshold", f"{used:.4f}")
+    monkeypatch.setitem(os.environ, "RAY_memory_monitor_refresh_ms", "100")
+    found = said(MEMORY, str(tmp_path))
+    events = events_of(tmp_path, "memory")
+    lost = [e.failure for e in of(events, ev.WorkerLost) if "release" not in e.reason]
+    assert lost == ["out of host memory"] * 3
+    retries = [e.due_at - e.at for e in of(events, ev.TrialRequeued)]
+    assert retries == pytest.approx([10.0, 60.0])
+    assert found["status"] == ["FAILED", "COMPLETED"]
+    assert {e.trial: e.failure for e in of(events, ev.TrialEnded)} == {
+        "00000": "out of host memory",
+        "00001": None,
+    }
