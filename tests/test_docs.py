@@ -159,6 +159,17 @@ def test_a_wrong_figure_is_found(tmp_path: Path) -> None:
     assert wrong(NOTHING_YET, "`none.json`: `x`", tmp_path) == []
 
 
+def test_every_fault_has_its_row_and_the_tests_it_names() -> None:
+    matrix = (ROOT / "docs" / "faults.md").read_text().partition("## The fault matrix")[2]
+    rows = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", matrix, re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, 22))
+    named = [place for _, tests in rows for place in re.findall(r"`(tests/\S+)`", tests)]
+    assert len(named) > 20
+    for place in named:
+        file, _, test = place.partition("::")
+        assert f"def {test}(" in (ROOT / file).read_text(), place
+
+
 # --- files that others read ---
 
 

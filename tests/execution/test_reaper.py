@@ -1,0 +1,96 @@
+"""The reaper without Ray: a process that is killed or falls silent takes what it has started with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from raytune_gp.execution import reaper
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no reaper elsewhere")
+
+Start = Callable[[float, str], tuple[subprocess.Popen[str], list[int]]]
+
+PARENT = """
+import os, signal, subprocess, sys, time
+from raytune_gp.execution.family import Family
+
+os.setsid()
+family = Family(float(sys.argv[1]))
+forked = os.fork()
+if forked == 0:
+    time.sleep(300)
+sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
+print(subprocess.Popen(sleep, start_new_session=True).pid, forked, flush=True)
+while True:
+    if sys.argv[2] == "speaks":
+        family.tell_reaper(float(sys.argv[1]))
+    time.sleep(0.2)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+    born: list[int] = []
+
+    def parent(silence_s: float, how: str) -> tuple[subprocess.Popen[str], list[int]]:
+        command = [sys.executable, "-c", PARENT, str(silence_s), how]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        with process.stdout as said:
+            children = [int(pid) for pid in said.readline().split()]
+        assert len(children) == 2
+        started.append(process)
+        born.extend(children)
+        return process, children
+
+    yield parent
+    for process in started:
+        process.kill()
+        process.wait()
+    for pid in born:
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_children_go_with_a_process_that_is_killed(start: Start) -> None:
+    process, children = start(60.0, "speaks")
+    assert all(map(alive, children))
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not any(map(alive, children)), 2.0)
+
+
+def test_a_process_that_falls_silent_is_ended_with_its_children(start: Start) -> None:
+    process, children = start(1.0, "falls silent")
+    assert process.wait(timeout=20) in (-signal.SIGKILL, -reaper.STACKS)
+    assert wait_until(lambda: not any(map(alive, children)), 2.0)
+
+
+def test_a_process_that_speaks_lives(start: Start) -> None:
+    process, children = start(1.0, "speaks")
+    time.sleep(3.0)
+    assert process.poll() is None
+    assert all(map(alive, children))
