@@ -39,6 +39,7 @@ __all__ = [
     "TrialEnded",
     "TrialPaused",
     "TrialRequeued",
+    "WorkerLeaving",
     "WorkerLost",
     "WorkerReleased",
     "WorkerRequested",
@@ -142,6 +143,18 @@ class WorkerLost(Event):
     worker: str
     reason: str
     failure: str = "worker lost"
+
+
+@Event.register
+@dataclass(frozen=True, slots=True)
+class WorkerLeaving(Event):
+    """The worker was told by others to go, and will within `grace_s` seconds (outbox item `seq`)."""
+
+    worker: str
+    seq: int
+    trial: str
+    attempt: int
+    grace_s: float
 
 
 @Event.register

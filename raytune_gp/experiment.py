@@ -248,6 +248,10 @@ class Experiment:
             now, item.worker, item.seq, trial.id, item.attempt, item.body["step"], item.body["path"]
         )
 
+    def _leaving(self, item: msg.Item, trial: Trial, now: float) -> Iterator[ev.Event]:
+        ids = (item.worker, item.seq, trial.id, item.attempt)
+        yield ev.WorkerLeaving(now, *ids, item.body["grace_s"])
+
     def _attempt_ended(self, item: msg.Item, trial: Trial, now: float) -> Iterator[ev.Event]:
         outcome, error = item.body["outcome"], item.body.get("error")
         left, failure = item.body.get("left"), item.body.get("failure")
@@ -276,5 +280,6 @@ _ITEM: Mapping[str, Callable[[Experiment, msg.Item, Trial, float], Iterator[ev.E
     "started": Experiment._started,
     "report": Experiment._report,
     "checkpoint": Experiment._checkpoint,
+    "leaving": Experiment._leaving,
     "ended": Experiment._attempt_ended,
 }

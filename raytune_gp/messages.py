@@ -77,7 +77,7 @@ class NodeDrained(Input):
 
 @dataclass(frozen=True, slots=True)
 class Item(Input):
-    """An entry of a worker's outbox: `kind` is started, report, checkpoint or ended.
+    """An entry of a worker's outbox: `kind` is started, report, checkpoint, leaving or ended.
 
     `seq` counts a worker's items from 1 without gaps; `time` is the worker's clock.
     """

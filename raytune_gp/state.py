@@ -198,10 +198,17 @@ class RunState:
         self.crew.draining.add(event.node)
         for worker in self.crew.workers.values():
             if worker.node == event.node and worker.trial is not None:
-                trial = self.trials[worker.trial]
-                if trial.stopping is None and trial.worker == worker.id:
-                    left_s = 0.0 if event.deadline is None else event.deadline - event.at
-                    self._interrupt(trial, "evict", max(left_s, self.spec.grace_s))
+                left_s = 0.0 if event.deadline is None else event.deadline - event.at
+                self._evict(self.trials[worker.trial], max(left_s, self.spec.grace_s))
+
+    def _worker_leaving(self, event: ev.WorkerLeaving) -> None:
+        self._heard(event.worker, event.seq)
+        self._evict(self.trials[event.trial], event.grace_s)
+
+    def _evict(self, trial: Trial, grace_s: float) -> None:
+        """Have it end here, to go on elsewhere, unless it is to end anyway."""
+        if trial.stopping is None:
+            self._interrupt(trial, "evict", grace_s)
 
     def _heard(self, worker_id: str, seq: int) -> None:
         self.crew.heard(worker_id, seq, self.due)
@@ -385,6 +392,7 @@ _APPLY: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.WorkerUp: RunState._worker_up,
     ev.WorkerReleased: RunState._worker_released,
     ev.WorkerLost: RunState._worker_lost,
+    ev.WorkerLeaving: RunState._worker_leaving,
     ev.NodeDraining: RunState._node_draining,
     ev.ItemDiscarded: RunState._item_discarded,
     ev.SuggestionsRequested: RunState._suggestions_requested,

@@ -101,6 +101,7 @@ class Worker:
         self._interrupts: dict[tuple[str, int], str] = {}
         self._session: Session | None = None
         self._command: Start | None = None
+        self._log = ""
         self._loaded: tuple[Any, SearchSpace] | None = None
         # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
@@ -218,8 +219,8 @@ class Worker:
         That may be a SystemExit: of a module that reads its command line as it is imported.
         """
         try:
-            relative = f"trial_{command.trial}/log.txt"
-            with self._storage.log_file(relative) as log, captured_output(log), answering():
+            with self._storage.log_file(_log_of(command)) as log, captured_output(log), answering():
+                self._log = log
                 trainable, space = self._load()
                 outcome = run_attempt(trainable, space.from_json(command.config), session)
                 if outcome.error:
@@ -270,9 +271,10 @@ class Worker:
     def _depart(self) -> None:
         """Somebody takes this process away: save the trial, and go."""
         self._leaving = True
-        session = self._session
-        if session is not None and session.mode is None:
+        session, command = self._session, self._command
+        if session is not None and command is not None and session.mode is None:
             session.interrupt("evict")
+            self._emit(command, "leaving", {"grace_s": DEPART_S})
         deadline = time.monotonic() + DEPART_S
         while self._current is not None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -300,8 +302,15 @@ class Worker:
             if limit is not None and command is not None and seconds > limit:
                 why = f"It reported nothing for {seconds:.0f} s, and {limit:.0f} s is what it may take"
                 say_where_threads_are(why)
+                if not self._storage.is_local:  # where the log is copied at the end, and this one has none
+                    with contextlib.suppress(Exception):
+                        self._storage.upload_file(self._log, _log_of(command))
                 left = "a trial that hangs"
                 self._end(command, Outcome("failed", why, FailureKind.SILENT), left)
+
+
+def _log_of(command: Start) -> str:
+    return f"trial_{command.trial}/log.txt"
 
 
 def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:

@@ -221,6 +221,19 @@ def test_a_node_that_dies_before_its_trial_is_saved_costs_no_loss(make_bench: Ma
     assert bench.state.trials["00000"].losses == 0
 
 
+def test_a_worker_that_was_told_to_go_is_no_loss_even_if_it_is_killed_at_once(make_bench: Make) -> None:
+    bench = make_bench(num_samples=1, max_losses=0).running()
+    bench.say("w0/1", "started")
+    bench.report("w0/1", 1, 0.5, checkpoint=True)
+    bench.say("w0/1", "leaving", grace_s=120.0)
+    [interrupt] = bench.commands(msg.Interrupt)
+    assert (interrupt.mode, interrupt.grace_s) == ("evict", 120.0)
+    bench.vanish("w0/1")
+    bench.running()
+    trial = bench.state.trials["00000"]
+    assert (trial.attempt, trial.losses, trial.failures) == (2, 0, 0)
+
+
 # --- silence ---
 
 
