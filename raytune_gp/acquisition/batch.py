@@ -7,13 +7,15 @@ starts from is drawn and whitened once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import ndtri
 
-from raytune_gp.acquisition.feasibility import Feasibility, FeasibleLogEI
 from raytune_gp.acquisition.logei import LogEI, log_ei
 from raytune_gp.acquisition.optimize import Candidate, Pool, draw_pool, maximise
 from raytune_gp.acquisition.region import Region, Taken, sobol
+from raytune_gp.acquisition.weights import LogWeight, WeightedLogEI
 from raytune_gp.surrogate.pending import PendingPosterior, Watched
 from raytune_gp.surrogate.posterior import GPPosterior
 
@@ -31,7 +33,7 @@ class GreedyBatch:
         incumbent: the target to improve on.
         best: places (k x d) worth a look nearby.
         pending: points (q x d, NaN where inactive) without a value.
-        feasibility: what failures say, or None.
+        weights: what expected improvement is multiplied by.
         seed: of the pools: of two batches with one seed they are the same.
     """
 
@@ -42,26 +44,21 @@ class GreedyBatch:
         best: np.ndarray,
         pending: np.ndarray,
         *,
-        feasibility: Feasibility | None = None,
+        weights: Sequence[LogWeight] = (),
         seed: int = 0,
     ):
-        self.incumbent, self.feasibility = incumbent, feasibility
+        self._incumbent, self._weights = incumbent, tuple(weights)
         self._best, self._seed = best, seed
         self._posterior = PendingPosterior.of(posterior)
         self._added = [pending]
         self._pools: dict[bytes, _WatchedPool] = {}
-
-    @property
-    def posterior(self) -> GPPosterior:
-        """f given what is finished."""
-        return self._posterior.base
 
     def add(self, x: np.ndarray) -> None:
         """From now on points `x` (k x d, NaN where inactive) are pending as well."""
         self._added.append(x)
 
     def propose(self, region: Region, taken: Taken, rng: np.random.Generator) -> tuple[Candidate, LogEI]:
-        """The point of `region` of highest log EI (and feasibility) that is not `taken`, and log EI itself.
+        """The point of `region` of highest log EI (and the weights) that is not `taken`, and log EI itself.
 
         Raises LinAlgError where the covariance of the pending points has no factor.
         """
@@ -71,16 +68,16 @@ class GreedyBatch:
         improvement = LogEI(posterior, incumbents)
         pool = self._pool(region)
         values = pool.values(posterior, incumbents)
-        acquisition = FeasibleLogEI(improvement, self.feasibility) if self.feasibility else improvement
+        acquisition = WeightedLogEI(improvement, self._weights)
         return maximise(acquisition, region, pool.pool, values, taken=taken, rng=rng), improvement
 
     def _draw(self, rng: np.random.Generator) -> tuple[PendingPosterior, np.ndarray]:
         """The posterior given fresh draws of the pending values, and the incumbents that these may raise."""
         count = len(self._posterior.means)
         if not count:
-            return self._posterior, np.array([self.incumbent])
+            return self._posterior, np.array([self._incumbent])
         drawn = self._posterior.drawn(ndtri(sobol(_SAMPLES, count, int(rng.integers(2**31)))))
-        return drawn, np.maximum(drawn.values.max(1), self.incumbent)
+        return drawn, np.maximum(drawn.values.max(1), self._incumbent)
 
     def _pool(self, region: Region) -> _WatchedPool:
         """The pool of `region`, up to date with what is pending."""
@@ -88,7 +85,7 @@ class GreedyBatch:
         pool = self._pools.pop(key, None)
         if pool is None:
             drawn = draw_pool(region, self._best, np.random.default_rng(self._seed))
-            pool = _WatchedPool(drawn, region, self._posterior, self.feasibility)
+            pool = _WatchedPool(drawn, region, self._posterior, self._weights)
             if len(self._pools) == _POOLS:
                 del self._pools[next(iter(self._pools))]
         pool.follow(self._posterior)
@@ -99,17 +96,15 @@ class GreedyBatch:
 class _WatchedPool:
     """A pool, and what is known of its points already."""
 
-    def __init__(
-        self, pool: Pool, region: Region, posterior: PendingPosterior, feasibility: Feasibility | None
-    ):
+    def __init__(self, pool: Pool, region: Region, posterior: PendingPosterior, weights: Sequence[LogWeight]):
         self.pool = pool
         masked = region.masked(pool.x)
         self._watched = Watched.of(posterior, masked)
-        self._log_feasible = feasibility(masked) if feasibility else np.zeros(len(masked))
+        self._log_weight = np.zeros(len(masked)) + sum(weight(masked) for weight in weights)
 
     def follow(self, posterior: PendingPosterior) -> None:
         self._watched = self._watched.followed(posterior)
 
     def values(self, posterior: PendingPosterior, incumbents: np.ndarray) -> np.ndarray:
-        """log EI + log P(feasible) at the pool's points (b), under the `posterior` that they follow."""
-        return log_ei(*self._watched.marginals(posterior), incumbents) + self._log_feasible
+        """Weighted log EI at the pool's points (b), under the `posterior` that they follow."""
+        return log_ei(*self._watched.marginals(posterior), incumbents) + self._log_weight

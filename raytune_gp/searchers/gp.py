@@ -8,6 +8,7 @@ provenance says why.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,18 +17,15 @@ import numpy as np
 import torch
 
 from raytune_gp.acquisition.batch import GreedyBatch
-from raytune_gp.acquisition.feasibility import Feasibility
 from raytune_gp.acquisition.region import Region, sobol
 from raytune_gp.errors import SpecError
 from raytune_gp.failures import counts_against
 from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
+from raytune_gp.searchers.modelling import Known, Model, model_of
+from raytune_gp.searchers.prediction import predicted
 from raytune_gp.space import Dimension, Encoding, SearchSpace
-from raytune_gp.surrogate.features import Column, FeatureMap
-from raytune_gp.surrogate.fit import fit
-from raytune_gp.surrogate.gp import Hyperparameters
-from raytune_gp.surrogate.posterior import GPPosterior
-from raytune_gp.surrogate.thinning import thinned
-from raytune_gp.surrogate.transforms import OutputWarp
+from raytune_gp.surrogate.features import Column
+from raytune_gp.surrogate.ranks import RankWarp
 from raytune_gp.trial import Config, Observation, Suggestion
 
 __all__ = ["GPSearcher"]
@@ -36,24 +34,15 @@ _T = TypeVar("_T")
 
 _STREAM = 2  # keeps these random numbers apart from others of the same seed
 _FEWEST_VALUES = 3  # finished values below which a surrogate says nothing
-_CENTRAL_50, _CENTRAL_90 = 0.6745, 1.6449  # half the widths of these intervals of a standard normal
-_BENT_FROM = 5  # observations a dimension from which on columns are bent
-_MOST_POINTS = 2000  # beyond, the posterior is conditioned on so many of the observations
-_REFIT_FROM, _REFIT_GROWTH = 200, 1.05  # past so many observations, refit when they grew by a twentieth
+_FEWEST_TO_PREDICT = 10
 
 
 @dataclass(frozen=True)
-class _Model:
-    """The fitted surrogate as a batch of suggestions uses it, its output warp, and the memory of the fit.
+class _Fitted:
+    """A model, and the batch of suggestions that is made with it."""
 
-    `coverage` are the shares of what is known that lie in the central 50 and 90 % intervals of what all the
-    rest predicts: of a calibrated model .5 and .9.
-    """
-
+    model: Model
     batch: GreedyBatch
-    coverage: tuple[float, float]
-    warp: OutputWarp
-    memory: dict[str, Any]
 
 
 class GPSearcher:
@@ -99,123 +88,107 @@ class GPSearcher:
         places, active = self._encoding.place([*(o.config for o in completed), *pending])
         points = np.where(active | ~self._conditional, places, np.nan)
         told = [i for i, o in enumerate(completed) if o.values is not None or counts_against(o.failure)]
-        values = (completed[i].values for i in told)
-        self._values = np.array([np.nan if v is None else v[0] for v in values], dtype=float)
-        self._places, self._points, self._pending = places[told], points[told], points[len(completed) :]
+        values = [completed[i].values for i in told]
+        self._known = Known(
+            places[told],
+            points[told],
+            np.array([np.nan if v is None else v[0] for v in values], dtype=float),
+            tuple(completed[i].failure for i in told),
+        )
+        self._pending = points[len(completed) :]
         self._taken = frozenset(self._encoding.keys(places, active))
 
     def suggest(self, request: SuggestionRequest) -> SuggestionBatch:
         """`request.count` configs. None is finished or pending, unless everything in its grid cell is."""
         rng = np.random.default_rng([self._seed, _STREAM, request.id])
-        enough = bool(self._columns) and int(np.isfinite(self._values).sum()) >= _FEWEST_VALUES
-        model: _Model | Exception | None = None
+        enough = bool(self._columns) and int(np.isfinite(self._known.values).sum()) >= _FEWEST_VALUES
+        fitted: _Fitted | Exception | None = None
         if enough and request.start + request.count > self._initial:
-            model = _attempt(lambda: self._fit(request.memory, rng))
+            fitted = _attempt(lambda: self._fit(request.memory, rng))
         taken = set(self._taken)
         suggestions = []
         for i in range(request.count):
             fixed = request.fixed[i] if request.fixed else {}
             ordinal = request.start + i
             config, provenance = self._one(
-                model if ordinal >= self._initial else None, ordinal, fixed, taken, rng
+                fitted if ordinal >= self._initial else None, ordinal, fixed, taken, rng
             )
-            seen = {"pending": len(self._pending) + i, "observations": len(self._values)}
+            seen = {"pending": len(self._pending) + i, "observations": len(self._known.values)}
             suggestions.append(Suggestion(config, {**provenance, **seen}))
             taken.add(self._space.key(config))
-            if isinstance(model, _Model):
+            if isinstance(fitted, _Fitted):
                 place, active = self._encoding.place([config])
-                model.batch.add(np.where(active | ~self._conditional, place, np.nan))
-        return SuggestionBatch(suggestions, model.memory if isinstance(model, _Model) else request.memory)
+                fitted.batch.add(np.where(active | ~self._conditional, place, np.nan))
+        return SuggestionBatch(
+            suggestions, fitted.model.memory if isinstance(fitted, _Fitted) else request.memory
+        )
+
+    def predict(
+        self, configs: Sequence[Config], *, share: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What trials of `configs` (n) would report: median, and both ends of the central `share`, n each.
+
+        Noise is included, failure is not. Raises SpecError where fewer than ten observations have a value or
+        `share` is not between 0 and 1, and ArithmeticError where no model is to be trusted.
+        """
+        values = int(np.isfinite(self._known.values).sum())
+        if values < _FEWEST_TO_PREDICT:
+            raise SpecError(
+                f"{values} of the observations have a value; a prediction needs {_FEWEST_TO_PREDICT}"
+            )
+        if not 0 < share < 1:
+            raise SpecError(f"share is {share!r}; it must be between 0 and 1")
+        places, active = self._encoding.place(configs)
+        return predicted(
+            self._known,
+            self._columns,
+            np.where(active | ~self._conditional, places, np.nan),
+            share=share,
+            maximise=self._mode == "max",
+            rng=np.random.default_rng([self._seed, _STREAM]),
+            device=self.device,
+        )
 
     def _one(
         self,
-        model: _Model | Exception | None,
+        fitted: _Fitted | Exception | None,
         ordinal: int,
         fixed: Mapping[str, Any],
         taken: set[Hashable],
         rng: np.random.Generator,
     ) -> tuple[Config, dict[str, Any]]:
-        """A config and its provenance: by `model`, or quasi-random where it is None or an error."""
-        outcome: Any = model
-        if isinstance(model, _Model):
-            outcome = _attempt(lambda: self._best(model, fixed, taken, rng))
+        """A config and its provenance: by what is `fitted`; quasi-random where that is None or an error."""
+        outcome: Any = fitted
+        if isinstance(fitted, _Fitted):
+            outcome = _attempt(lambda: self._best(fitted, fixed, taken, rng))
         if isinstance(outcome, tuple):
             return outcome
         method = "initial" if outcome is None else f"fallback: {type(outcome).__name__}: {outcome}"
         return self._quasi_random(ordinal, fixed, taken, rng), {"method": method}
 
-    def _fit(self, memory: Mapping[str, Any] | None, rng: np.random.Generator) -> _Model:
-        """Fit warp and surrogate to the snapshot; hyperparameters in `memory` stay where little is new."""
-        warp = OutputWarp.fit(self._values, maximise=self._mode == "max")
-        targets = warp.forward(self._values)
-        features = FeatureMap(self._columns)
-        warm = Hyperparameters.from_json(memory, features.dimension, features.plain)
-        count = len(targets)
-        if memory is not None and warm is not None and _still_good(memory, count):
-            hyperparameters, remembered = warm, dict(memory)
-        else:
-            bend = count >= _BENT_FROM * len(self._columns)
-            hyperparameters = fit(
-                features, self._points, targets, rng=rng, warm=warm, bend=bend, device=self.device
-            )
-            remembered = {**hyperparameters.to_json(), "observations": count}
-        kept = thinned(features, hyperparameters, self._points, targets, _MOST_POINTS, rng)
-        feasibility = self._feasibility(features, remembered, memory, kept, rng)
-        posterior = GPPosterior.of(features, hyperparameters, self._points[kept], targets[kept])
-        good = np.isfinite(self._values[kept])
-        means = np.where(good, posterior.smoothed(targets[kept]), -np.inf)
-        order = np.argsort(-means, kind="stable")
-        incumbent, best = float(means[order[0]]), self._places[kept[order[:3]]]
-        off = np.abs(posterior.leave_one_out()[good])
-        coverage = (float((off < _CENTRAL_50).mean()), float((off < _CENTRAL_90).mean()))
+    def _fit(self, memory: Mapping[str, Any] | None, rng: np.random.Generator) -> _Fitted:
+        maximise = self._mode == "max"
+        model = model_of(
+            self._known, self._columns, maximise=maximise, memory=memory, rng=rng, device=self.device
+        )
+        seed = int(rng.integers(2**31))
         batch = GreedyBatch(
-            posterior,
-            incumbent,
-            best,
-            self._pending,
-            feasibility=feasibility,
-            seed=int(rng.integers(2**31)),
+            model.posterior, model.incumbent, model.best, self._pending, weights=model.weights, seed=seed
         )
-        return _Model(batch, coverage, warp, remembered)
-
-    def _feasibility(
-        self,
-        features: FeatureMap,
-        remembered: dict[str, Any],
-        memory: Mapping[str, Any] | None,
-        kept: np.ndarray,
-        rng: np.random.Generator,
-    ) -> Feasibility | None:
-        """What the failures say, by the points `kept`, or None where there are none.
-
-        Its hyperparameters go into `remembered`.
-        """
-        labels = np.isfinite(self._values).astype(float)
-        if labels.all():
-            return None
-        centre, spread = float(labels.mean()), float(labels.std())
-        targets = (labels - centre) / spread
-        warm = Hyperparameters.from_json(
-            (memory or {}).get("feasibility"), features.dimension, features.plain
-        )
-        if warm is None or "feasibility" not in remembered:  # the main hyperparameters are new
-            warm = fit(features, self._points, targets, rng=rng, warm=warm, device=self.device)
-        remembered["feasibility"] = warm.to_json()
-        posterior = GPPosterior.of(features, warm, self._points[kept], targets[kept])
-        return Feasibility(posterior, (0.5 - centre) / spread, warm.noise)
+        return _Fitted(model, batch)
 
     def _best(
         self,
-        model: _Model,
+        fitted: _Fitted,
         fixed: Mapping[str, Any],
         taken: set[Hashable],
         rng: np.random.Generator,
     ) -> tuple[Config, dict[str, Any]]:
         """The config of highest log-EI, and what the surrogate says of it."""
-        batch, region = model.batch, self._region(fixed)
+        model, batch, region = fitted.model, fitted.batch, self._region(fixed)
         candidate, improvement = batch.propose(region, lambda x: self._key(x, fixed) in taken, rng)
         point = region.masked(candidate.x[None])
-        means, variances = batch.posterior.marginals(point)
+        means, variances = model.posterior.marginals(point)
         mean, variance = float(means[0, 0]), float(variances[0])
         median, half_width = model.warp.inverse(mean, variance**0.5)
         provenance = {
@@ -223,11 +196,14 @@ class GPSearcher:
             "predicted_mean": median,
             "predicted_deviation": half_width,
             "log_ei": float(improvement(point)[0]),
-            "aim": "exploit" if mean > batch.incumbent else "explore",
+            "aim": "exploit" if mean > model.incumbent else "explore",
         }
         provenance["coverage_50"], provenance["coverage_90"] = model.coverage
-        if batch.feasibility is not None:
-            provenance["probability_feasible"] = float(np.exp(batch.feasibility(point)[0]))
+        if model.feasibilities:
+            log_feasible = sum(float(feasibility(point)[0]) for feasibility in model.feasibilities)
+            provenance["probability_feasible"] = math.exp(log_feasible)
+        if isinstance(model.warp, RankWarp):
+            provenance["warp"] = "ranks"
         if candidate.exhausted:
             provenance["exhausted"] = True
         return self._encoding.decode(candidate.x[None], fixed)[0], provenance
@@ -288,9 +264,3 @@ def _column(dimension: Dimension, conditional: bool) -> Column:
     if grid is None and categorical and dimension.levels:
         grid = (np.arange(dimension.levels) + 0.5) / dimension.levels
     return Column(None if grid is None else tuple(grid.tolist()), categorical, conditional)
-
-
-def _still_good(memory: Mapping[str, Any], count: int) -> bool:
-    """Whether hyperparameters fitted to as many observations as `memory` says serve `count` of them."""
-    fitted = memory.get("observations")
-    return isinstance(fitted, int) and count > _REFIT_FROM and fitted <= count < _REFIT_GROWTH * fitted

@@ -81,10 +81,18 @@ class OutputWarp:
 
     def inverse(self, mean: float, deviation: float) -> tuple[float, float]:
         """Median and half the central 68 % interval, in the metric's units, of a normal target."""
-        ends = np.array([mean, mean - deviation, mean + deviation])
-        scaled = yeo_johnson_inverse(self.mean + self.deviation * ends, self.power)
-        middle, low, high = self.sign * (self.centre + self.spread * scaled)
+        middle, low, high = self.backward(np.array([mean, mean - deviation, mean + deviation]))
         return float(middle), float(abs(high - low) / 2)
+
+    @property
+    def told(self) -> tuple[float, float]:
+        """The targets between which values are told apart: what is below the floor is "at least as bad"."""
+        return float(self.forward(np.array([self.sign * self.floor]))[0]), np.inf
+
+    def backward(self, targets: np.ndarray) -> np.ndarray:
+        """Metrics of `targets`, both of any shape."""
+        scaled = yeo_johnson_inverse(self.mean + self.deviation * targets, self.power)
+        return self.sign * (self.centre + self.spread * scaled)
 
 
 def _winsor_floor(values: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import pytest
 from raytune_gp.acquisition.batch import GreedyBatch
 from raytune_gp.acquisition.feasibility import Feasibility
 from raytune_gp.acquisition.region import Region
+from raytune_gp.acquisition.weights import LogWeight
 from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.posterior import GPPosterior
@@ -25,20 +26,20 @@ ANYWHERE = Region(COLUMNS, np.full(3, np.nan))
 CELLS = [Region(COLUMNS, np.array([np.nan, np.nan, level])) for level in (0.25, 0.75)]
 
 
-def batch(pending: np.ndarray, feasibility: Feasibility | None = None) -> GreedyBatch:
-    return GreedyBatch(POSTERIOR, float(Y.max()), X[:3], pending, feasibility=feasibility, seed=5)
+def batch(pending: np.ndarray, *weights: LogWeight) -> GreedyBatch:
+    return GreedyBatch(POSTERIOR, float(Y.max()), X[:3], pending, weights=weights, seed=5)
 
 
-@pytest.mark.parametrize("feasibility", [None, FEASIBLE], ids=["all feasible", "some fail"])
+@pytest.mark.parametrize("weights", [(), (FEASIBLE,)], ids=["all feasible", "some fail"])
 @pytest.mark.parametrize("regions", [[ANYWHERE], CELLS], ids=["one region", "two cells"])
 def test_each_suggestion_is_that_of_a_batch_which_begins_with_it(
-    regions: list[Region], feasibility: Feasibility | None
+    regions: list[Region], weights: tuple[LogWeight, ...]
 ) -> None:
-    together, pending = batch(X[:0], feasibility), X[:0]
+    together, pending = batch(X[:0], *weights), X[:0]
     for i in range(6):
         region = regions[i % len(regions)]
         candidate, _ = together.propose(region, lambda _: False, np.random.default_rng(i))
-        alone, _ = batch(pending, feasibility).propose(region, lambda _: False, np.random.default_rng(i))
+        alone, _ = batch(pending, *weights).propose(region, lambda _: False, np.random.default_rng(i))
         np.testing.assert_allclose(candidate.x, alone.x, atol=1e-4)
         assert candidate.value == pytest.approx(alone.value, abs=1e-6)
         together.add(candidate.x[None])

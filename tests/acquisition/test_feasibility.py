@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from raytune_gp.acquisition.feasibility import Feasibility, FeasibleLogEI
+from raytune_gp.acquisition.feasibility import Feasibility
 from raytune_gp.acquisition.logei import LogEI
+from raytune_gp.acquisition.weights import WeightedLogEI
 from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.posterior import GPPosterior
@@ -35,7 +36,7 @@ def test_where_all_failed_is_unlikely_and_where_none_did_is_likely() -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gradients_are_those_of_differences(weighted: bool) -> None:
     improvement = LogEI(GPPosterior.of(FEATURES, HYPER, X, np.sin(5 * X[:, 1])), np.array([0.9]))
-    function = FeasibleLogEI(improvement, FEASIBILITY) if weighted else FEASIBILITY
+    function = WeightedLogEI(improvement, [FEASIBILITY]) if weighted else FEASIBILITY
     values, gradients = function.with_gradient(NEW)
     np.testing.assert_allclose(values, function(NEW), rtol=1e-10)
     for j in range(2):

@@ -17,7 +17,7 @@ from benchmarks.synthetic import PROBLEMS, Problem, run
 from raytune_gp.acquisition import batch as greedy
 from raytune_gp.errors import SpecError
 from raytune_gp.protocols import Searcher, SuggestionRequest
-from raytune_gp.searchers import gp
+from raytune_gp.searchers import modelling
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.searchers.random import RandomSearcher
 from raytune_gp.space import (
@@ -137,6 +137,7 @@ def test_the_memory_survives_json_and_warms_the_next_fit() -> None:
 def test_past_200_observations_hyperparameters_stay_until_there_is_news() -> None:
     memory = {
         "lengthscales": [0.5] * 4, "scale": 1.0, "noise": 0.01, "mean": 0.0, "observations": 205,
+        "warps": [], "warp": "OutputWarp", "feasibility": {},
     }  # fmt: skip
     kept = searcher(MIXED, observe(MIXED, 210)).suggest(SuggestionRequest(1, 1, 210, memory))
     assert kept.memory == memory
@@ -173,15 +174,15 @@ def test_gpytorch_on_another_device_fits_the_same() -> None:
 def test_more_observations_than_the_posterior_takes_are_thinned(
     failing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gp, "_MOST_POINTS", 60)
+    monkeypatch.setattr(modelling, "_MOST_POINTS", 60)
     of_size: list[int] = []
-    whole = gp.GPPosterior.of
+    whole = modelling.GPPosterior.of
 
     def counted(features: Any, hyperparameters: Any, x: np.ndarray, y: np.ndarray) -> Any:
         of_size.append(len(x))
         return whole(features, hyperparameters, x, y)
 
-    monkeypatch.setattr(gp.GPPosterior, "of", counted)
+    monkeypatch.setattr(modelling.GPPosterior, "of", counted)
     observations = observe(MIXED, 600, lambda c: None if failing and c["layers"] == 6 else score(c))
     request = SuggestionRequest(0, 2, start=600)
     answers = [searcher(MIXED, observations).suggest(request) for _ in range(2)]
@@ -191,6 +192,80 @@ def test_more_observations_than_the_posterior_takes_are_thinned(
     assert best.provenance["observations"] == 600
     assert best.config["kind"] == "b"
     assert abs(math.log10(best.config["rate"]) + 2) < 1
+
+
+def test_kinds_of_failure_are_learned_apart() -> None:
+    """Memory runs out for large `x`, values diverge for large `y`: the best that is left has neither."""
+    space = SearchSpace({"x": uniform(0, 1), "y": uniform(0, 1)})
+
+    def outcome(config: Mapping[str, Any]) -> Observation:
+        kind = "out of GPU memory" if config["x"] > 0.6 else "not finite" if config["y"] > 0.6 else None
+        return Observation(dict(config), None if kind else (config["x"] + config["y"],), failure=kind)
+
+    observations = [outcome(o.config) for o in observe(space, 40, lambda c: 0.0)]
+    answer = searcher(space, observations).suggest(SuggestionRequest(0, 8, start=40))
+    assert answer.memory is not None
+    assert set(answer.memory["feasibility"]) == {"out of GPU memory", "not finite"}
+    works = [outcome(s.config).failure is None for s in answer.suggestions]
+    assert sum(works) >= 6
+    assert all(0 < s.provenance["probability_feasible"] < 1 for s in answer.suggestions)
+
+
+def test_a_plateau_is_left_alone() -> None:
+    """Everything below .5 reports the same best value: nothing better can be seen well within."""
+    space = SearchSpace({"x": uniform(0, 1)})
+    observations = observe(space, 24, lambda c: 1.0 if c["x"] < 0.5 else 1.0 - c["x"])
+    batch = searcher(space, observations).suggest(SuggestionRequest(0, 4, start=24))
+    assert all(s.config["x"] > 0.45 for s in batch.suggestions)
+
+
+def test_a_model_that_is_off_is_fitted_to_ranks_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    observations = observe(MIXED, 20)
+    judge = modelling._calibrated
+    for doubted, expected in ((1, {"gp"}), (2, {"fallback: Uncalibrated: central intervals of 50 and 90 %"})):
+        verdicts = [False] * doubted
+
+        def judged(*seen: Any, verdicts: list[bool] = verdicts) -> bool:
+            return verdicts.pop() if verdicts else judge(*seen)
+
+        monkeypatch.setattr(modelling, "_calibrated", judged)
+        batch = searcher(MIXED, observations).suggest(SuggestionRequest(0, 2, start=20))
+        provenance = [s.provenance for s in batch.suggestions]
+        assert {p["method"].partition(" hold")[0] for p in provenance} == expected
+        assert [p.get("warp") for p in provenance] == (["ranks"] * 2 if doubted == 1 else [None] * 2)
+
+
+@pytest.mark.parametrize(
+    ("coverage", "count", "calibrated"),
+    [
+        ((0.0, 0.2), 9, True),
+        ((0.5, 0.9), 60, True),
+        ((1.0, 1.0), 60, True),
+        ((0.3, 0.9), 60, False),
+        ((0.5, 0.7), 60, False),
+    ],
+)
+def test_coverage_is_judged_against_chance(
+    coverage: tuple[float, float], count: int, calibrated: bool
+) -> None:
+    assert modelling._calibrated(coverage, count) is calibrated
+
+
+def test_predictions_hold_what_trials_report() -> None:
+    rng = np.random.default_rng(0)
+    known = observe(MIXED, 60, lambda c: score(c) + 0.1 * rng.standard_normal())
+    unknown = [o.config for o in observe(MIXED, 160)[60:]]
+    outcomes = np.array([score(c) + 0.1 * rng.standard_normal() for c in unknown])
+    median, low, high = searcher(MIXED, known).predict(unknown)
+    assert ((low <= median) & (median <= high)).all()
+    assert 0.8 < ((low <= outcomes) & (outcomes <= high)).mean() <= 1.0
+
+
+def test_predictions_need_values_and_a_share() -> None:
+    with pytest.raises(SpecError, match="2 of the observations have a value; a prediction needs 10"):
+        searcher(MIXED, observe(MIXED, 2)).predict([])
+    with pytest.raises(SpecError, match="share is 90; it must be between 0 and 1"):
+        searcher(MIXED, observe(MIXED, 12)).predict([], share=90)
 
 
 def test_several_at_once_differ_and_keep_apart() -> None:
@@ -307,7 +382,7 @@ def test_constant_metrics_are_no_trouble(value: float) -> None:
     assert all(s.provenance["method"] == "gp" for s in batch.suggestions)
 
 
-@pytest.mark.parametrize("broken", [(gp, "fit"), (greedy, "maximise")], ids=["fit", "maximise"])
+@pytest.mark.parametrize("broken", [(modelling, "fit"), (greedy, "maximise")], ids=["fit", "maximise"])
 def test_a_numerical_failure_falls_back_and_says_so(
     broken: tuple[ModuleType, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
