@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from linear_operator.utils.errors import NanError, NotPSDError
 from scipy.linalg import LinAlgError, cholesky, lapack
 from scipy.optimize import minimize
 
@@ -26,6 +27,8 @@ Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
 _MOST_POINTS = 500  # beyond, hyperparameters are fitted to a subset: a fit's time grows with n³
 _DRAWS = 4  # random starts that are looked at beside the warm one and the prior's median
 _POLISHED = 2  # starts, the best of those looked at, that the optimiser goes on from
+# What says that a covariance has no factor; a GPU without memory, a RuntimeError too, is not that.
+_NO_FACTOR = (LinAlgError, ArithmeticError, torch.linalg.LinAlgError, NotPSDError, NanError)
 _WARM_ITERATIONS, _COLD_ITERATIONS = 15, 40
 
 
@@ -146,7 +149,7 @@ def _bounds(d: int, warped: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def _height(density: Density, theta: np.ndarray) -> float:
     try:
         value = density(theta)[0]
-    except (LinAlgError, ArithmeticError, RuntimeError):
+    except _NO_FACTOR:
         return -np.inf
     return value if np.isfinite(value) else -np.inf
 
@@ -162,7 +165,7 @@ def _climb(
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         try:
             value, gradient = density(theta)
-        except (LinAlgError, ArithmeticError, RuntimeError):
+        except _NO_FACTOR:
             return np.inf, np.zeros_like(theta)
         return -value, -gradient
 
