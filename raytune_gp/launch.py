@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 import warnings
@@ -11,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytune_gp.afterwards import command_for, how_to_resume, results_of
 from raytune_gp.audience import Audience
 from raytune_gp.callbacks import CallbackList
-from raytune_gp.errors import RunFailedError, RunNotFoundError, SpecError, TrialFailedError
+from raytune_gp.errors import RunNotFoundError, SpecError
 from raytune_gp.events import Event, RunCreated, RunResumed
 from raytune_gp.execution.parts import Parts
 from raytune_gp.execution.restoring import bring_back
@@ -24,13 +24,7 @@ from raytune_gp.state import RunState, RunStatus
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
-from raytune_gp.storage.urls import (
-    absolute_url,
-    client_environment,
-    default_journal_url,
-    unsafe_place,
-    url_for_commands,
-)
+from raytune_gp.storage.urls import client_environment, unsafe_place
 from raytune_gp.trainable.parameters import WithParameters
 
 __all__ = ["Launch"]
@@ -57,13 +51,18 @@ class Launch:
     callbacks: Sequence[Any] = ()
     verbose: int = 1
     raise_on_failed_trial: bool = False
+    detached: bool = False
 
     def go(self) -> ResultGrid:
-        """Run to the end, and return the results."""
+        """Run to the end, or set a detached run going; returns the results, those so far."""
         self._warn_of_place()
         journal = SQLJournal(self.journal_url)
         try:
             state = self._enter(journal)
+            if self.detached and not state.status.is_ended:
+                self._detach(state)
+                self._say_how_to_follow()
+                return results_of(state, self.space.from_json)
             storage = Storage(self.spec.storage_path, self.spec.name)
             callbacks = CallbackList(self.callbacks, self.space.from_json, storage.checkpoint)
             with Audience(self.spec.name, callbacks, self.verbose) as audience:
@@ -75,7 +74,7 @@ class Launch:
             self._say_how_to_resume(state)
         finally:
             journal.close()
-        return self._results(state)
+        return results_of(state, self.space.from_json, self.raise_on_failed_trial)
 
     def _warn_of_place(self) -> None:
         found = unsafe_place(self.journal_url)
@@ -141,7 +140,7 @@ class Launch:
             from raytune_gp.execution.driver import admit
             from raytune_gp.execution.searcher_gpu import gpu_share
 
-            admit(self.spec, gpu_share(self.parts.searcher))
+            admit(self.spec, gpu_share(self.parts.searcher), self.detached)
 
     def _changes(self, state: RunState) -> dict[str, Any]:
         """What this call asks for beyond the run in the journal; tells what else has changed."""
@@ -217,10 +216,24 @@ class Launch:
             backup.close()
 
     def _execute_on_ray(self, state: RunState, audience: Audience) -> None:
+        from raytune_gp.execution.driver import Follower, follow
+
+        coordinator = self._start(state)
+        follow(Follower(coordinator, state, audience.hear, audience.pause, audience.warn))
+
+    def _detach(self, state: RunState) -> None:
+        """Start the run and leave it to itself, once its coordinator is at work."""
+        from raytune_gp.execution.driver import Follower, let_go
+
+        with Audience(self.spec.name, CallbackList((), self.space.from_json, str), 0) as audience:
+            let_go(Follower(self._start(state), state, on_trouble=audience.pause))
+
+    def _start(self, state: RunState) -> Any:
+        """Start the coordinator, with all that it needs to go on alone."""
         import ray
 
         from raytune_gp.execution.coordinator import RunPlan
-        from raytune_gp.execution.driver import follow, start_coordinator
+        from raytune_gp.execution.driver import start_coordinator
         from raytune_gp.execution.payload import Payload
         from raytune_gp.execution.searcher_gpu import gpu_share
         from raytune_gp.execution.worker import WorkerSettings
@@ -228,7 +241,7 @@ class Launch:
         spec = self.spec
         trainable = self.trainable
         parameters: dict[str, Any] = {}
-        if isinstance(trainable, WithParameters):
+        if isinstance(trainable, WithParameters) and not self.detached:  # they go with their driver
             parameters = {name: ray.put(value) for name, value in trainable.parameters.items()}
             trainable = trainable.without()
         storage = Storage(spec.storage_path, spec.name)
@@ -240,19 +253,18 @@ class Launch:
             trainable=Payload.of((trainable, self.space), storage),
             parameters=parameters,
         )
-        parts = Payload.of(self.parts, storage)
         plan = RunPlan(
             run=spec.name,
             run_id=spec.run_id,
             journal=self.journal_url,
             seed=spec.seed,
-            parts=parts,
+            parts=Payload.of(self.parts, storage),
             worker=worker,
             gpus=gpu_share(self.parts.searcher),
+            detached=self.detached,
             environment=client_environment(self.journal_url),
         )
-        coordinator = start_coordinator(plan, self._workers_ahead(state))
-        follow(coordinator, state, audience.hear, audience.pause, audience.warn)
+        return start_coordinator(plan, self._workers_ahead(state))
 
     def _workers_ahead(self, state: RunState) -> float:
         """How many workers a new run wants at first; one that was begun before asks for its own."""
@@ -264,36 +276,17 @@ class Launch:
 
     def _say_how_to_resume(self, state: RunState) -> None:
         if state.status is RunStatus.STOPPED and self.verbose:
-            call = f"tune.run(..., name={self.spec.name!r}, resume=True)"
-            how = f"raytune-gp resume {self.spec.name}{self._where()}" if self.spec.run_file else call
             print(
                 f"{state.reason}. Trials finished: {len(state.observations)}, waiting: {state.unfinished}. "
-                f"Go on with {how}",
+                f"Go on with {how_to_resume(state.spec, self.journal_url)}",
                 file=sys.stderr,
             )
 
-    def _where(self) -> str:
-        """What the command line must be told of the journal; a password is left to the environment."""
-        usual = absolute_url(os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
-        return "" if self.journal_url == usual else f" --journal {url_for_commands(self.journal_url)}"
-
-    def _results(self, state: RunState) -> ResultGrid:
-        if state.status is RunStatus.FAILED:
-            raise RunFailedError(
-                f"run {self.spec.name!r} could not go on: {state.reason}\nTrials finished and in the "
-                f"journal: {len(state.observations)}; resume=True goes on"
+    def _say_how_to_follow(self) -> None:
+        name, url = self.spec.name, self.journal_url
+        if self.verbose:
+            print(
+                f"run {name!r} goes on in the cluster. Follow it with {command_for('attach', name, url)}; "
+                f"stop it with {command_for('stop', name, url)}",
+                file=sys.stderr,
             )
-        storage = Storage(self.spec.storage_path, self.spec.name)
-        results = ResultGrid(
-            state,
-            restore_config=self.space.from_json,
-            checkpoint_factory=lambda record: storage.checkpoint(record.path),
-            storage_path=storage.root,
-        )
-        if self.raise_on_failed_trial and results.num_errors:
-            failed = [t.id for t in state.trials.values() if t.status == "FAILED"]
-            raise TrialFailedError(
-                f"{len(failed)} of {len(state.trials)} trials failed ({', '.join(failed[:10])}); the first: "
-                f"{results.errors[0]}"
-            )
-        return results

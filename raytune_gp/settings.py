@@ -33,6 +33,7 @@ __all__ = [
     "TuneConfig",
     "absolute_storage_path",
     "check_allowed",
+    "check_detached",
     "check_kind",
     "check_name",
     "check_objective",
@@ -112,6 +113,7 @@ class RunConfig:
     failure_config: FailureConfig = field(default_factory=FailureConfig)
     checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
     verbose: int = 1
+    detached: bool = False
 
 
 _T = TypeVar("_T")
@@ -122,6 +124,18 @@ def check_allowed(name: str, value: Any, allowed: Sequence[Any]) -> None:
     if value not in allowed:
         shown = " or ".join(f'"{a}"' if isinstance(a, str) else repr(a) for a in allowed)
         raise SpecError(f"{name} is {value!r}; it must be {shown}")
+
+
+def check_detached(executor: str, callbacks: Any, raise_on_failed_trial: bool) -> None:
+    """Raise SpecError for what a run cannot have that goes on without the process that started it."""
+    if executor != "ray":
+        raise SpecError(f'detached=True needs executor="ray", and not {executor!r}: this process is to end')
+    for name, value in (("callbacks", callbacks), ("raise_on_failed_trial", raise_on_failed_trial)):
+        if value:
+            raise SpecError(
+                f"{name} is {value!r} in a detached run, which nobody here follows to its end: leave it to "
+                f"the process that does, by tune.attach(name)"
+            )
 
 
 def check_kind(name: str, value: Any, kind: type[_T]) -> _T:

@@ -30,6 +30,7 @@ from raytune_gp.settings import (
     TuneConfig,
     absolute_storage_path,
     check_allowed,
+    check_detached,
     check_kind,
     check_name,
     check_objective,
@@ -75,6 +76,7 @@ __all__ = [
     "TrialInterrupted",
     "TuneConfig",
     "Tuner",
+    "attach",
     "get_checkpoint",
     "get_context",
     "report",
@@ -150,6 +152,7 @@ def run(
     callbacks: Sequence[Callback] | None = None,
     verbose: int = 1,
     executor: str = "ray",
+    detached: bool = False,
     run_file: Mapping[str, str] | None = None,
 ) -> ResultGrid:
     """Tune `trainable` and return a `ResultGrid`.
@@ -188,6 +191,9 @@ def run(
         callbacks: `tune.Callback` objects, called in this process.
         verbose: 0 for silence, 1 for a progress table.
         executor: `"ray"`, or `"inline"` for this very process, one trial at a time (for a debugger).
+        detached: return as soon as the run is going, with the results so far; it goes on in the cluster
+            without this process, and ends by itself. The cluster must stay too: one of `ray start --head`,
+            not one that `ray.init` starts. `tune.attach(name)` follows the run.
         run_file: of `raytune-gp run`: the `path` and `sha256` of what these settings were read from.
 
     Raises:
@@ -200,6 +206,9 @@ def run(
     check_allowed("executor", executor, ("ray", "inline"))
     check_allowed("resume", resume, (False, True, "auto"))
     check_allowed("fail_fast", fail_fast, (False, True))
+    check_allowed("detached", detached, (False, True))
+    if detached:
+        check_detached(executor, callbacks, raise_on_failed_trial)
     if not isinstance(verbose, int):
         raise SpecError(f"verbose is {verbose!r}; it must be 0 for silence, or 1 for a progress table")
     if resume and name is None:
@@ -253,7 +262,41 @@ def run(
         callbacks=heard,
         verbose=verbose,
         raise_on_failed_trial=raise_on_failed_trial,
+        detached=detached,
     ).go()
+
+
+def attach(
+    name: str,
+    *,
+    journal: str | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    verbose: int = 1,
+    raise_on_failed_trial: bool = False,
+) -> ResultGrid:
+    """Follow the run called `name` to its end, and return its results; those of a run that is over at once.
+
+    The run need not have been started here, and does not depend on this process: Ctrl-C ends the following,
+    raises KeyboardInterrupt, and leaves the run alone. Configs in the results are as the journal keeps them:
+    an object among the values of a `choice` is told by its index and its label.
+
+    Args:
+        name: of the run.
+        journal: where it is, as in `run`.
+        callbacks: `tune.Callback` objects, which hear of what happens from now on.
+        verbose: 0 for silence, 1 for a progress table.
+        raise_on_failed_trial: as in `run`.
+
+    Raises:
+        RunNotFoundError: the journal does not hold the run.
+        RunError: it is not over, and nobody goes on with it in this cluster: resume it.
+        RunFailedError: the run could not go on.
+    """
+    from raytune_gp.attaching import attach
+    from raytune_gp.storage.urls import absolute_url, default_journal_url
+
+    url = absolute_url(journal or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
+    return attach(check_name(name), url, make_callbacks(callbacks), verbose, raise_on_failed_trial)
 
 
 class Tuner:
@@ -294,6 +337,7 @@ class Tuner:
             report_timeout_s=failure.report_timeout_s,
             checkpoint_config=self._run.checkpoint_config,
             verbose=self._run.verbose,
+            detached=self._run.detached,
             **self._settings,
         )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytune_gp.cli import reading, running
+from raytune_gp.cli import detached, reading, running
 from raytune_gp.errors import RaytuneError, RunFailedError
 
 __all__ = ["app", "main"]
@@ -62,8 +62,9 @@ def _root(
 
 
 for _command in (
-    *(running.demo, running.run, running.check, running.resume, running.stop),
+    *(running.demo, running.run, running.check, running.resume, detached.attach, running.stop),
     *(reading.list_runs, reading.status, reading.show, reading.logs, reading.report),
+    detached.clean,
 ):
     app.command(_command.__name__.removesuffix("_runs"), epilog=running.EPILOGS.get(_command))(_command)
 

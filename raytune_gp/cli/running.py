@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from raytune_gp.results import ResultGrid
     from raytune_gp.runfile.plan import Checked, Plan
 
-__all__ = ["EPILOGS", "FAILED", "INTERRUPTED", "check", "demo", "resume", "run", "stop"]
+__all__ = ["EPILOGS", "FAILED", "INTERRUPTED", "check", "demo", "finish", "resume", "run", "stop"]
 
 FAILED = 3
 INTERRUPTED = 130
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 EXIT_CODES = (
     "Exit codes: 0 the run is completed; 1 it was refused, before anything started; 2 wrong usage; "
     "3 it could not go on, or no trial gave a usable value; 130 it was stopped before its end, "
-    "by Ctrl-C or `raytune-gp stop`."
+    "by Ctrl-C or `raytune-gp stop`. A detached run that is going: 0."
 )
 
 RunFileArgument = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
@@ -41,6 +41,9 @@ InlineOption = Annotated[
     bool, typer.Option("--inline", help="In this process, one trial at a time, without Ray; for a debugger.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", "-d", help="Return once it is going; `raytune-gp attach` follows it.")
+]
 ReportOption = Annotated[
     Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML report in the end.")
 ]
@@ -77,6 +80,7 @@ def run(
     journal: JournalOption = None,
     report: ReportOption = None,
     inline: InlineOption = False,
+    detach: DetachOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Run what a run file says.
@@ -90,9 +94,12 @@ def run(
 
     plan = read_plan(run_file, {"name": name, "num_samples": num_samples})
     try:
-        _go(plan, plan.arguments(), journal, report, inline, quiet)
+        _go(plan, _arguments(plan, detach, report), journal, report, inline, quiet)
     except RunExistsError as error:
         url = _url(plan, journal)
+        with open_journal(url) as opened:
+            if not opened.exists(plan.name):  # it is going on in this cluster, from another journal
+                raise
         where = "" if url == journal_url(None) else f" --journal {url_for_commands(url)}"
         raise RunExistsError(f"{error}. From the shell: raytune-gp resume {plan.name}{where}") from None
 
@@ -113,6 +120,7 @@ def resume(
     ] = None,
     report: ReportOption = None,
     inline: InlineOption = False,
+    detach: DetachOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that `raytune-gp run` started.
@@ -149,10 +157,23 @@ def resume(
     if origin and origin["sha256"] != plan.sha256:
         typer.echo(f"{plan.path} has changed since the run was started; it counts as it is now", err=True)
     samples = plan.samples_to_resume(state.spec.num_samples) if num_samples is None else num_samples
-    arguments = {**plan.arguments(), "num_samples": samples, "storage_path": state.spec.storage_path}
+    arguments = {
+        **_arguments(plan, detach, report),
+        "num_samples": samples,
+        "storage_path": state.spec.storage_path,
+    }
     results = _go(plan, {**arguments, "resume": True}, url, report, inline, quiet)
     if results.state.index == state.index:
         typer.echo(f"run {plan.name} is completed: a larger --num-samples would go on", err=True)
+
+
+def _arguments(plan: Plan, detach: bool, report: Path | None) -> dict[str, Any]:
+    """The run file's arguments. Raises SpecError for a report of a run that is not followed to its end."""
+    arguments = plan.arguments()
+    arguments["detached"] = arguments["detached"] or detach
+    if report is not None and arguments["detached"]:
+        raise SpecError(f"a detached run has no end here: write its report by raytune-gp report {plan.name}")
+    return arguments
 
 
 def _url(plan: Plan, journal: str | None) -> str:
@@ -167,18 +188,20 @@ def _go(
     inline: bool,
     quiet: bool,
 ) -> ResultGrid:
-    """Run to the end, write the report, and exit as the run did, unless it went well."""
+    """Run to the end (a detached run: set it going), and `finish`."""
     from raytune_gp import tune
 
     executor = "inline" if inline else "ray"
     results = tune.run(**arguments, journal=_url(plan, journal), executor=executor, verbose=0 if quiet else 1)
-    if report is not None:
-        typer.echo(f"report: {results.write_report(report)}", err=True)
-    _exit(results)
+    if results.state.status.is_ended:
+        finish(results, report)
     return results
 
 
-def _exit(results: ResultGrid) -> None:
+def finish(results: ResultGrid, report: Path | None) -> None:
+    """Write the report of a run that is over, and exit as the run did, unless it went well."""
+    if report is not None:
+        typer.echo(f"report: {results.write_report(report)}", err=True)
     state = results.state
     if state.status.value == "STOPPED":
         raise typer.Exit(INTERRUPTED)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import ray
 
 from raytune_gp.errors import JournalError, JournalGivenUpError, RaytuneError
 from raytune_gp.events import Event
@@ -22,16 +26,22 @@ from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.parts import Parts
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.ray_executor import RayExecutor
-from raytune_gp.execution.worker import WorkerSettings
+from raytune_gp.execution.worker import NAMESPACE, WorkerSettings
 from raytune_gp.messages import StopRun
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import Backup
 from raytune_gp.storage.journal import SQLJournal
 
-__all__ = ["Coordinator", "News", "RunPlan"]
+__all__ = ["FAILURE_FILE", "About", "Coordinator", "News", "RunPlan"]
+
+FAILURE_FILE = "failure.json"
+"""Why a detached coordinator failed, in the run's directory: `error`, and `at` in seconds since the epoch."""
 
 GATHER_S = 0.1
 """So long the events of a poll are gathered."""
+
+LISTENER_S = 3.0
+"""Whoever has polled within so many seconds is listening: a detached coordinator tells of the end first."""
 
 MAX_EVENTS_KEPT = 20_000
 """Events kept in memory for readers; older ones are read from the journal."""
@@ -44,7 +54,7 @@ class RunPlan:
     `started` is how many workers the driver makes ahead, under the names that a new run gives its first.
     `gpus` is the share of a GPU that is reserved for a searcher that computes on one.
     `journal` is the journal's URL and `environment` what the driver's environment adds to it, perhaps with a
-    password: no representation shows them.
+    password: no representation shows them. A `detached` coordinator outlives its driver, and ends itself.
     """
 
     run: str
@@ -55,6 +65,7 @@ class RunPlan:
     worker: WorkerSettings
     started: int = 0
     gpus: float = 0.0
+    detached: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -76,6 +87,14 @@ class News:
     given_up: str | None = None
 
 
+@dataclass(frozen=True)
+class About:
+    """Which run a coordinator is of, and whether that is over."""
+
+    run_id: str
+    over: bool
+
+
 class Coordinator:
     """The actor of one run."""
 
@@ -87,7 +106,7 @@ class Coordinator:
         self._plan = plan
         os.environ.update(plan.environment)
         self._journal = SQLJournal(plan.journal, create=False)
-        storage = Storage(plan.worker.storage_path, plan.run)
+        storage = self._storage = Storage(plan.worker.storage_path, plan.run)
         parts: Parts = plan.parts.load(storage)
         self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
         self._run = Loop(
@@ -109,11 +128,16 @@ class Coordinator:
         self._news = asyncio.Event()
         self._end = asyncio.Event()
         self._async: asyncio.AbstractEventLoop | None = None
+        self._polled_at = -LISTENER_S
         threading.Thread(target=self._main, name="raytune-loop", daemon=True).start()
 
     async def ping(self) -> int:
         """The process id: workers ask for it to know that the coordinator lives."""
         return os.getpid()
+
+    async def about(self) -> About:
+        """Which run this is."""
+        return About(self._plan.run_id, self._status.over)
 
     async def stop(self, reason: str) -> None:
         """End the run gently: running trials stop at their next report."""
@@ -126,9 +150,11 @@ class Coordinator:
         Events are gathered for a moment before the answer, unless the run is over.
         """
         self._async = asyncio.get_running_loop()
+        self._polled_at = time.monotonic()
         if self._index <= after_index:
             await self._wait(self._news, timeout_s)
         await self._wait(self._end, GATHER_S)
+        self._polled_at = time.monotonic()
         with self._lock:
             status, index, kept = self._status, self._index, list(self._events)
         status = replace(status, first_index=after_index + 1)
@@ -187,7 +213,26 @@ class Coordinator:
             ended = {"error": traceback.format_exc()}
         if self._backup is not None:
             self._backup.close()
+        if self._plan.detached and "error" in ended:
+            self._note_failure(ended["error"])
         self._publish(over=True, **ended)
+        if self._plan.detached:
+            self._leave()
+
+    def _note_failure(self, error: str) -> None:
+        """Leave word beside the run's files: perhaps nobody listens, and the journal cannot tell."""
+        with contextlib.suppress(Exception):  # the disk may be what has failed
+            note = {"at": time.time(), "error": error}
+            self._storage.write_bytes(FAILURE_FILE, json.dumps(note).encode())
+
+    def _leave(self) -> None:
+        """End this actor for good, once nobody listens. To end the process alone would have it restarted."""
+        while time.monotonic() - self._polled_at < LISTENER_S:
+            time.sleep(0.1)
+        while True:
+            with contextlib.suppress(Exception):  # the cluster's head may be away for a while
+                ray.kill(ray.get_actor(self._plan.worker.coordinator, NAMESPACE))
+            time.sleep(LISTENER_S)
 
     def _notify(self) -> None:
         if self._async is not None:

@@ -7,7 +7,6 @@ and results all read that replica. It holds nothing that the run needs.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytune_gp.errors import RunExistsError, RunFailedError, SpecError
 from raytune_gp.events import Event, RunEnded
+from raytune_gp.execution.cluster import actor_names, refuse_running, require_lasting
 from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
@@ -27,10 +27,18 @@ from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 
-__all__ = ["admit", "end_workers", "follow", "init_ray", "refuse_running", "start_coordinator"]
+__all__ = [
+    "CoordinatorGoneError",
+    "Follower",
+    "admit",
+    "end_workers",
+    "follow",
+    "let_go",
+    "start_coordinator",
+    "watch",
+]
 
 INTERRUPTED = "interrupted from the keyboard"
-CLIENT = "ray://"
 POLL_S = 1.0
 KEYBOARD_S = 0.05
 """How long Ray is left to wait at a stretch: to Python, two Ctrl-C during one are one."""
@@ -42,15 +50,23 @@ FEW = 4
 """So many workers are made ahead even where less is free: what Ray says is free is a second old, and a few
 workers that wait for their resources cost nothing."""
 
+
+class CoordinatorGoneError(RunFailedError):
+    """The coordinator has died for good."""
+
+
 Listener = Callable[[RunState, Sequence[Event]], None]
 
 
-def admit(spec: ExperimentSpec, gpus: float = 0.0) -> None:
+def admit(spec: ExperimentSpec, gpus: float = 0.0, detached: bool = False) -> None:
     """Connect to Ray, and refuse a run that it cannot take, before anything is written.
 
     Raises RunExistsError where the run is going on already, and SpecError where no node could hold a trial,
-    beside the coordinator with its share `gpus` of a GPU on this one.
+    beside the coordinator with its share `gpus` of a GPU on this one, or where a `detached` run would have no
+    cluster to go on in.
     """
+    if detached:
+        require_lasting()
     refuse_running(spec.name)
     if gpus:
         check_share(gpus)
@@ -59,27 +75,19 @@ def admit(spec: ExperimentSpec, gpus: float = 0.0) -> None:
         raise SpecError(f"resources_per_trial can never be met: {never}. Ask for less, or add such a node")
 
 
-def refuse_running(run: str) -> None:
-    """Connect to Ray, and raise RunExistsError where `run` has a coordinator in the cluster."""
-    init_ray()
-    with contextlib.suppress(ValueError):
-        ray.get_actor(run, NAMESPACE)
-        raise RunExistsError(f"the run {run!r} is going on in this cluster already")
-
-
 def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     """Create the coordinator on this driver's node, where the journal is.
 
     Of a new run, up to `ahead` workers are made beside it, as many as fit: they start while it does, and it
     finds them under the names that it gives its first workers. One that it never asks for leaves by itself
     when the run is over. None are made beside a coordinator that reserves a share of a GPU, which they could
-    take first.
+    take first. Raises RunExistsError where another driver was faster.
     """
     if ahead and not plan.gpus:
         free, total = slots_free(plan.worker.resources), slots_in_all(plan.worker.resources)
         plan = replace(plan, started=int(min(ahead, max(free, min(total, FEW)))))
     here = ray.get_runtime_context().get_node_id()
-    options = {
+    options: dict[str, Any] = {
         "name": plan.worker.coordinator,
         "namespace": NAMESPACE,
         "num_cpus": 0,
@@ -88,54 +96,86 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
         "max_task_retries": 0,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
     }
-    coordinator = ray.remote(Coordinator).options(**options).remote(plan)
+    if plan.detached:
+        options["lifetime"] = "detached"
+    try:
+        coordinator = ray.remote(Coordinator).options(**options).remote(plan)
+    except ValueError as error:  # the name
+        raise RunExistsError(
+            f"the run {plan.run!r} has just been started by another process: {error}"
+        ) from None
     for slot in range(plan.started):
         make_worker(plan.run_id, f"w{slot}/1", plan.worker)
     return coordinator
 
 
-def follow(
-    coordinator: Any,
-    state: RunState,
-    listener: Listener,
-    on_trouble: Callable[[str | None], None] = lambda trouble: None,
-    on_warning: Callable[[str | None], None] = lambda warning: None,
-) -> None:
-    """Apply the run's events to `state` as they come, until the run is over; then end the coordinator.
+class Follower:
+    """Applies a run's events to `state` as they come, and tells of them.
 
-    `listener` is told of them, `on_trouble` of what pauses the run, None when it goes on, and `on_warning` of
-    what keeps its journal from being backed up; what they raise ends the run. Ctrl-C once asks for a gentle
-    stop; a second one ends the workers at once and raises KeyboardInterrupt. Raises RunFailedError where the
-    coordinator fails.
+    `listener` is told of events, `on_trouble` of what pauses the run, None when it goes on, and `on_warning`
+    of what keeps its journal from being backed up.
     """
-    trouble: str | None = None
-    warning: str | None = None
+
+    def __init__(
+        self,
+        coordinator: Any,
+        state: RunState,
+        listener: Listener = lambda state, events: None,
+        on_trouble: Callable[[str | None], None] = lambda trouble: None,
+        on_warning: Callable[[str | None], None] = lambda warning: None,
+    ):
+        self.coordinator = coordinator
+        self.state = state
+        self._listener = listener
+        self._on_trouble = on_trouble
+        self._on_warning = on_warning
+        self._trouble: str | None = None
+        self._warning: str | None = None
+
+    def turn(self) -> bool:
+        """Wait for news, a second at most while the coordinator can be reached; whether the run is over.
+
+        Raises CoordinatorGoneError where the coordinator has died for good, RunFailedError where it failed.
+        """
+        news = _poll(self.coordinator, self.state.index)
+        self.hear(news.events, news.given_up)
+        if news.error is not None:
+            raise RunFailedError(f"the coordinator failed: {news.error}")
+        if news.trouble != self._trouble:
+            self._trouble = news.trouble
+            self._on_trouble(news.trouble)
+        if news.warning != self._warning:
+            self._warning = news.warning
+            self._on_warning(news.warning)
+        return news.over
+
+    def hear(self, events: Sequence[Event], given_up: str | None = None) -> None:
+        """Apply `events`, which come next, and tell of them; `given_up` is why the journal lacks the end."""
+        for event in events:
+            self.state.apply(event)
+        if given_up is not None and not self.state.status.is_ended:
+            self.state.apply(_end_unwritten(self.state, given_up))
+        self.state.due.clear()
+        self._listener(self.state, events)
+
+
+def follow(follower: Follower) -> None:
+    """Follow a run of this driver's until it is over; then end the coordinator.
+
+    What listeners raise ends the run. Ctrl-C once asks for a gentle stop; a second one ends the workers at
+    once and raises KeyboardInterrupt. Raises RunFailedError where the coordinator fails.
+    """
+    coordinator, state = follower.coordinator, follower.state
     with Keyboard() as keyboard:
+        over = False
         try:
-            while True:
+            while not over:
                 if keyboard.pressed and state.status is RunStatus.RUNNING:
                     coordinator.stop.remote(INTERRUPTED)  # each time: one that is starting does not hear it
                 try:
-                    news = _poll(coordinator, state.index)
+                    over = follower.turn()
                 except KeyboardInterrupt:
                     keyboard.press()
-                    continue
-                for event in news.events:
-                    state.apply(event)
-                if news.given_up is not None and not state.status.is_ended:
-                    state.apply(_end_unwritten(state, news.given_up))
-                state.due.clear()
-                listener(state, news.events)
-                if news.error is not None:
-                    raise RunFailedError(f"the coordinator failed: {news.error}")
-                if news.trouble != trouble:
-                    trouble = news.trouble
-                    on_trouble(trouble)
-                if news.warning != warning:
-                    warning = news.warning
-                    on_warning(warning)
-                if news.over:
-                    return
         except KeyboardInterrupt:
             _kill_workers(state)
             name = state.spec.name
@@ -143,6 +183,36 @@ def follow(
         finally:
             with contextlib.suppress(RayError):
                 ray.kill(coordinator)
+
+
+def watch(follower: Follower) -> bool:
+    """Follow a run that does not depend on this process; False where Ctrl-C ends the watching before the run.
+
+    Raises CoordinatorGoneError, which may be all that a follower learns of a run's end, and RunFailedError.
+    """
+    with Keyboard() as keyboard:
+        try:
+            while not follower.turn():
+                if keyboard.pressed:
+                    return False
+        except KeyboardInterrupt:
+            return False
+    return True
+
+
+def let_go(follower: Follower) -> None:
+    """Wait until the coordinator of a detached run has taken the run over: from then on it needs no driver.
+
+    Raises RunFailedError where it cannot. What interrupts the waiting, such as Ctrl-C, ends the coordinator.
+    """
+    before = follower.state.term
+    try:
+        while not follower.turn() and follower.state.term == before:
+            pass
+    except BaseException:
+        with contextlib.suppress(RayError):
+            ray.kill(follower.coordinator)
+        raise
 
 
 def _end_unwritten(state: RunState, why: str) -> RunEnded:
@@ -160,7 +230,7 @@ def _poll(coordinator: Any, after_index: int) -> News:
                 pass
             return ray.get(answer)
         except ActorDiedError as error:
-            raise RunFailedError(f"the coordinator died and was not restarted: {error}") from error
+            raise CoordinatorGoneError(f"the coordinator died and was not restarted: {error}") from error
         except RayError as error:
             if time.monotonic() > deadline:
                 raise RunFailedError(f"the coordinator cannot be reached: {error}") from error
@@ -175,25 +245,7 @@ def _kill_workers(state: RunState) -> None:
 
 def end_workers(run_id: str) -> None:
     """End whatever workers of `run_id` there are still: those of a run whose journal has forgotten them."""
-    for actor in ray.util.list_named_actors(all_namespaces=True):
-        if actor["namespace"] == NAMESPACE and actor["name"].startswith(f"{run_id}/"):
+    for name in actor_names():
+        if name.startswith(f"{run_id}/"):
             with contextlib.suppress(ValueError, RayError):
-                ray.kill(ray.get_actor(actor["name"], NAMESPACE))
-
-
-def init_ray() -> None:
-    """Connect to the cluster that is there (`RAY_ADDRESS`, or a started one), else start one here.
-
-    Raises SpecError under Ray Client (`ray://`), whose drivers are in another place than their actors.
-    """
-    address = os.environ.get("RAY_ADDRESS", "")
-    client = ray.util.client.ray.is_connected()
-    if client or (address.startswith(CLIENT) and not ray.is_initialized()):
-        where = "this script is connected by Ray Client" if client else f"RAY_ADDRESS is {address!r}"
-        raise SpecError(
-            f"{where} ({CLIENT}…), and a run must be started on a machine of the cluster, where its journal "
-            f"is: run this script on the head node, by `ray job submit` or a shell there, with "
-            f"ray.init(address='auto') or RAY_ADDRESS=auto"
-        )
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+                ray.kill(ray.get_actor(name, NAMESPACE))

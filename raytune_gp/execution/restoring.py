@@ -18,7 +18,7 @@ def bring_back(journal: SQLJournal, url: str, run: str, storage_path: str, execu
     if not has_backup(storage_path, run):
         return None
     if executor == "ray":
-        from raytune_gp.execution.driver import refuse_running
+        from raytune_gp.execution.cluster import refuse_running
 
         refuse_running(run)
     return restore(journal, url, run, storage_path)

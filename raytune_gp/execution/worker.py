@@ -37,7 +37,7 @@ from raytune_gp.storage.staging import remove_abandoned
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
 
-__all__ = ["NAMESPACE", "Worker", "WorkerSettings", "make_worker"]
+__all__ = ["NAMESPACE", "ORPHAN_S", "Worker", "WorkerSettings", "make_worker"]
 
 NAMESPACE = "raytune_gp"
 
@@ -99,6 +99,7 @@ class Worker:
         self._current: tuple[str, int] | None = None
         self._last: tuple[str, int] | None = None
         self._interrupts: dict[tuple[str, int], str] = {}
+        self._reached = time.monotonic()
         self._session: Session | None = None
         self._command: Start | None = None
         self._log = ""
@@ -126,6 +127,10 @@ class Worker:
             "pid": os.getpid(),
             "current": self._current,
         }
+
+    async def alone(self) -> tuple[str, float]:
+        """The coordinator's name, and for how many seconds it has not been reached."""
+        return self._settings.coordinator, time.monotonic() - self._reached
 
     async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
         """Batches of items behind `after_seq`, as they come; a coordinator of a higher term ends it."""
@@ -243,20 +248,19 @@ class Worker:
 
     def _watch(self) -> None:
         """Ping the coordinator; leave once it is dead and none takes its place, or silent for too long."""
-        reached = time.monotonic()
         dead_since: float | None = None
         while True:
             time.sleep(PING_S)
             try:
                 coordinator = ray.get_actor(self._settings.coordinator, NAMESPACE)
                 ray.get(coordinator.ping.remote(), timeout=5 * PING_S)
-                reached, dead_since = time.monotonic(), None
+                self._reached, dead_since = time.monotonic(), None
             except (ray.exceptions.ActorDiedError, ValueError):
                 dead_since = dead_since or time.monotonic()
             except Exception:
                 dead_since = None
             now = time.monotonic()
-            if (dead_since is not None and now - dead_since > FAREWELL_S) or now - reached > ORPHAN_S:
+            if (dead_since is not None and now - dead_since > FAREWELL_S) or now - self._reached > ORPHAN_S:
                 self._leave()
 
     def _leave(self) -> None:

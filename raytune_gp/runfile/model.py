@@ -81,6 +81,7 @@ class RunFile(_Strict):
     trial_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     report_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
     grace_period_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    detached: bool = False
     env: dict[str, str | int | float] = {}
     """Environment variables of the trainable."""
     working_dir: Text = "."

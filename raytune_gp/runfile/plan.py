@@ -104,7 +104,7 @@ class Plan:
         times = ("trial_timeout_s", "report_timeout_s", "grace_period_s")
         trainable = self.trainable
         return {
-            **{name: getattr(file, name) for name in (*same, *more, *times)},
+            **{name: getattr(file, name) for name in (*same, *more, *times, "detached")},
             "trainable": trainable,
             "config": self.space,
             "name": self.name,

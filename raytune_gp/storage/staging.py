@@ -11,9 +11,10 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["StagingDirectory", "remove_abandoned"]
+__all__ = ["StagingDirectory", "find_abandoned", "remove", "remove_abandoned"]
 
 _PREFIX = "raytune_staging_"
 
@@ -39,16 +40,37 @@ class StagingDirectory:
         self.close()
 
 
+def find_abandoned() -> list[Path]:
+    """The directories of processes that are gone, of this user and on this machine."""
+    return [path for path in _staged() if _if_abandoned(path, lambda: None)]
+
+
+def remove(path: Path) -> None:
+    """Remove a directory that is abandoned."""
+    _if_abandoned(path, lambda: shutil.rmtree(path, ignore_errors=True))
+
+
 def remove_abandoned() -> None:
-    """Remove the directories of processes that are gone, of this user and on this machine."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # it is locked, another user's, or gone
-            lock = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(lock)
+    """Remove whatever `find_abandoned` finds."""
+    for path in _staged():
+        remove(path)
+
+
+def _staged() -> list[Path]:
+    return sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+
+
+def _if_abandoned(path: Path, do: Callable[[], None]) -> bool:
+    """Call `do` with the directory locked, unless it is another's: locked, another user's, or gone."""
+    with contextlib.suppress(OSError):
+        lock = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            do()
+            return True
+        finally:
+            os.close(lock)
+    return False
 
 
 def _locked_directory() -> tuple[str, int]:

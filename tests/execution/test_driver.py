@@ -13,7 +13,7 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp.errors import RunFailedError, SpecError
-from raytune_gp.execution import driver
+from raytune_gp.execution import cluster, driver
 from raytune_gp.execution.coordinator import News
 from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.state import RunState
@@ -55,7 +55,7 @@ def test_a_stop_that_a_restarting_coordinator_did_not_hear_is_asked_for_again(
     monkeypatch.setattr(driver.ray, "kill", killed.append)
     state = RunState.of([ev.RunCreated(0.0, make_spec().to_json())])
     heard: list[Sequence[ev.Event]] = []
-    driver.follow(coordinator, state, lambda _, events: heard.append(events))
+    driver.follow(driver.Follower(coordinator, state, lambda _, events: heard.append(events)))
     assert (coordinator.asked, state.status, killed) == (3, "STOPPED", [coordinator])
     assert polls == [0] * 5
 
@@ -79,7 +79,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         state = RunState.of([ev.RunCreated(0.0, make_spec().to_json())])
         troubles: list[str | None] = []
         try:
-            driver.follow(coordinator, state, listener, troubles.append)
+            driver.follow(driver.Follower(coordinator, state, listener, troubles.append))
         finally:
             assert killed == [coordinator]
         return SimpleNamespace(asked=coordinator.asked, troubles=troubles, state=state)
@@ -158,9 +158,9 @@ def test_the_keyboard_is_left_alone_where_it_is_not_ours() -> None:
 
 
 def test_ray_client_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(
         SpecError, match=r"RAY_ADDRESS is 'ray://head:10001'.*run this script on the head node"
     ):
-        driver.init_ray()
+        cluster.init_ray()

@@ -1,0 +1,108 @@
+"""What runs that are dead have left behind, in the cluster and on this machine: `raytune-gp clean`.
+
+Little should be found: workers leave by themselves once their coordinator is gone, directories are removed by
+the next worker. What waits for resources that never come, or hangs, cannot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from raytune_gp.execution.cluster import ANSWER_S, actor_names, connect
+from raytune_gp.execution.coordinator import About
+from raytune_gp.execution.worker import NAMESPACE, ORPHAN_S
+from raytune_gp.storage.staging import find_abandoned, remove
+
+__all__ = ["Findings", "Leftover", "look"]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something to remove, what it is, and why it is not needed."""
+
+    what: str
+    why: str
+    remove: Callable[[], None]
+
+
+@dataclass
+class Findings:
+    """What is to be removed, and what is not though it looks like it, with the reason."""
+
+    leftovers: list[Leftover] = field(default_factory=list)
+    left_alone: list[str] = field(default_factory=list)
+
+
+def look() -> Findings:
+    """Look for leftovers in the cluster that is there, if one is, and on this machine."""
+    found = Findings()
+    if connect():
+        _look_at_cluster(found)
+    else:
+        found.left_alone.append(
+            "Ray actors: no cluster was found (RAY_ADDRESS); only this machine was looked at"
+        )
+    for path in find_abandoned():
+        found.leftovers.append(
+            Leftover(f"directory {path}", "its process is gone", lambda path=path: remove(path))  # type: ignore[misc]
+        )
+    return found
+
+
+def _look_at_cluster(found: Findings) -> None:
+    """Coordinators by the names of their runs, and workers, whose names begin with their run's id."""
+    names = actor_names()
+    coordinators: Mapping[str, About | None] = _ask([n for n in names if "/" not in n], "about")
+    going = {about.run_id for about in coordinators.values() if about is not None and not about.over}
+    silent = [name for name, about in coordinators.items() if about is None]
+    for name in silent:
+        found.left_alone.append(
+            f"coordinator {name}, which does not answer: Ray is restarting it, or it waits for a database"
+        )
+    for name, about in coordinators.items():
+        if about is not None and about.over:
+            found.left_alone.append(
+                f"coordinator {name}: its run is over, and it ends by itself or with its driver"
+            )
+    workers = [n for n in names if "/" in n and n.partition("/")[0] not in going]
+    for name, alone in _ask(workers, "alone").items():
+        if alone is None and silent:
+            found.left_alone.append(f"worker {name}, which may be of {' or '.join(silent)}")
+        elif alone is None:
+            why = "it has no coordinator, and waits for resources or hangs"
+            found.leftovers.append(Leftover(f"worker {name}", why, _killer(name)))
+        elif alone[1] > ORPHAN_S:
+            why = f"its coordinator {alone[0]} has been gone for {alone[1]:.0f} s"
+            found.leftovers.append(Leftover(f"worker {name}", why, _killer(name)))
+        elif alone[0] not in coordinators:
+            found.left_alone.append(f"worker {name}, which has lost {alone[0]} just now and leaves by itself")
+
+
+def _ask(names: list[str], method: str) -> dict[str, Any]:
+    """What the actors of these names answer to `method`; None of one that does not in time."""
+    asked = {}
+    for name in names:
+        with contextlib.suppress(ValueError):  # it has just gone
+            asked[name] = getattr(ray.get_actor(name, NAMESPACE), method).remote()
+    if asked:
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
+    answers: dict[str, Any] = {}
+    for name, answer in asked.items():
+        answers[name] = None
+        with contextlib.suppress(RayError):
+            answers[name] = ray.get(answer, timeout=0)
+    return answers
+
+
+def _killer(name: str) -> Callable[[], None]:
+    def kill() -> None:
+        with contextlib.suppress(ValueError, RayError):
+            ray.kill(ray.get_actor(name, NAMESPACE))
+
+    return kill

@@ -1,0 +1,158 @@
+"""The Ray cluster that this process speaks to: found or started, and whether it outlives this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+
+from raytune_gp.errors import RunExistsError, SpecError
+from raytune_gp.execution.coordinator import About
+from raytune_gp.execution.worker import NAMESPACE
+
+__all__ = [
+    "ANSWER_S",
+    "actor_names",
+    "connect",
+    "find_coordinator",
+    "identify",
+    "init_ray",
+    "refuse_running",
+    "require_lasting",
+]
+
+CLIENT = "ray://"
+
+IDENTIFY_S = 60.0
+"""So long one that is starting may take: its process, its imports, a database that is away."""
+
+ANSWER_S = 5.0
+"""So long a coordinator may take to say who it is."""
+
+GONE_S = 30.0
+"""So long the name of a coordinator that was ended may take to be free."""
+
+
+def init_ray() -> None:
+    """Connect to the cluster that is there (`RAY_ADDRESS`, or a started one), else start one here.
+
+    Raises SpecError under Ray Client (`ray://`), whose drivers are in another place than their actors.
+    """
+    _refuse_client()
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+
+
+def connect() -> bool:
+    """Connect to the cluster that is there, and start none; False where there is none.
+
+    Raises SpecError as `init_ray` does.
+    """
+    _refuse_client()
+    if ray.is_initialized():
+        return True
+    if os.environ.get("RAY_ADDRESS") == "local":  # here it would start one
+        return False
+    try:
+        ray.init(address="auto", log_to_driver=False, configure_logging=False)
+    except ConnectionError:
+        return False
+    return True
+
+
+def _refuse_client() -> None:
+    address = os.environ.get("RAY_ADDRESS", "")
+    client = ray.util.client.ray.is_connected()
+    if client or (address.startswith(CLIENT) and not ray.is_initialized()):
+        where = "this script is connected by Ray Client" if client else f"RAY_ADDRESS is {address!r}"
+        raise SpecError(
+            f"{where} ({CLIENT}…), and a run must be started on a machine of the cluster, where its journal "
+            f"is: run this script on the head node, by `ray job submit` or a shell there, with "
+            f"ray.init(address='auto') or RAY_ADDRESS=auto"
+        )
+
+
+def require_lasting() -> None:
+    """Connect to a cluster that outlives this process. Raises SpecError where there is none.
+
+    None is started for it: whoever starts a cluster that stays must know of it, to end it one day.
+    """
+    found = connect()
+    if found and not _started_here():
+        return
+    what = "this process has started its own, which ends with it" if found else "none was found"
+    raise SpecError(
+        f"a detached run needs a Ray cluster that stays when this process ends, and {what}. Start one by "
+        f"`ray start --head`, and connect to it by ray.init(address='auto') or RAY_ADDRESS=auto"
+    )
+
+
+def _started_here() -> bool:
+    """Whether the cluster is this process's own, as `ray.init` starts one. Ray has no public word for it."""
+    node = ray._private.worker._global_node
+    return node is not None and bool(node.is_head())
+
+
+def actor_names() -> list[str]:
+    """The names of our actors in the cluster: of coordinators a run's name, of workers `run_id/worker`."""
+    found = ray.util.list_named_actors(all_namespaces=True)
+    return [actor["name"] for actor in found if actor["namespace"] == NAMESPACE]
+
+
+def find_coordinator(run: str) -> Any:
+    """The coordinator of `run` in the cluster, or None."""
+    try:
+        return ray.get_actor(run, NAMESPACE)
+    except ValueError:
+        return None
+
+
+def refuse_running(run: str) -> None:
+    """Connect to Ray, and raise RunExistsError where `run` is going on in the cluster.
+
+    A coordinator that is only about to end, since its run is over, is ended.
+    """
+    init_ray()
+    coordinator = find_coordinator(run)
+    if coordinator is None:
+        return
+    if not _is_over(coordinator):
+        raise RunExistsError(
+            f"the run {run!r} is going on in this cluster already: follow it by `raytune-gp attach {run}`, "
+            f"stop it by `raytune-gp stop {run}`, or take another name"
+        )
+    with contextlib.suppress(RayError):
+        ray.kill(coordinator)
+    deadline = time.monotonic() + GONE_S
+    while find_coordinator(run) is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _is_over(coordinator: Any) -> bool:
+    """Whether its run is over; one that does not say so goes on."""
+    try:
+        return identify(coordinator, ANSWER_S).over
+    except ActorDiedError:
+        return True
+    except RayError:
+        return False
+
+
+def identify(coordinator: Any, timeout_s: float = IDENTIFY_S) -> About:
+    """Which run a coordinator is of; one that Ray is restarting is asked again.
+
+    Raises ActorDiedError where it is gone for good, RayError where it cannot be reached in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            answer: About = ray.get(coordinator.about.remote(), timeout=max(0.0, deadline - time.monotonic()))
+            return answer
+        except ActorUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
