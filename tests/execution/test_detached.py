@@ -217,8 +217,9 @@ def test_why_a_detached_run_failed_is_told_to_who_asks_later(
     start("lost", steps=1000)
     (tmp_path / "journal.db").rename(tmp_path / "moved.db")
     nothing_is_left(tmp_path / "lost")
+    (saved,) = tmp_path.glob("journal-saved-*.db")
     with pytest.raises(RunFailedError, match=r"(?s)journal.*deleted.*resume=True"):
-        tune.attach("lost", journal=str(tmp_path / "moved.db"), verbose=0)
+        tune.attach("lost", journal=str(saved), verbose=0)
 
 
 def test_a_cluster_that_would_end_with_its_driver_is_refused(run_settings: dict[str, Any]) -> None:
