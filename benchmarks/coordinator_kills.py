@@ -63,7 +63,8 @@ class Killer(threading.Thread):
     def _pid(self) -> int | None:
         try:
             coordinator: Any = ray.get_actor(self.run_name, NAMESPACE)
-            return ray.get(coordinator.ping.remote(), timeout=2.0)
+            found: int = ray.get(coordinator.hello.remote(), timeout=2.0)["pid"]
+            return found
         except (ray.exceptions.RayError, ValueError):
             return None
 

@@ -72,7 +72,7 @@ def _coordinator_of(state: RunState) -> Any:
     if coordinator is None:
         return None
     try:
-        return coordinator if identify(coordinator).run_id == state.spec.run_id else None
+        return coordinator if identify(coordinator)["run_id"] == state.spec.run_id else None
     except ActorDiedError:
         return None
     except RayError as error:

@@ -34,8 +34,9 @@ def clean(
 ) -> None:
     """Remove what runs that are dead have left behind.
 
-    In the Ray cluster these are workers without a coordinator; on this machine, directories for files on
-    their way to the storage. Runs that go on are not touched, and journals, checkpoints and logs stay.
+    In the Ray cluster these are workers without a coordinator; on this machine, processes that trials have
+    started, and directories for files on their way to the storage. Runs that go on are not touched, and
+    journals, checkpoints and logs stay.
     """
     from raytune_gp.execution.cleaning import look
 

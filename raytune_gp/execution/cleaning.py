@@ -7,15 +7,17 @@ the next worker. What waits for resources that never come, or hangs, cannot.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 
 from raytune_gp.execution.cluster import ANSWER_S, actor_names, connect
-from raytune_gp.execution.coordinator import About
+from raytune_gp.execution.strays import find_strays
 from raytune_gp.execution.worker import NAMESPACE, ORPHAN_S
 from raytune_gp.storage.staging import find_abandoned, remove
 
@@ -48,25 +50,26 @@ def look() -> Findings:
         found.left_alone.append(
             "Ray actors: no cluster was found (RAY_ADDRESS); only this machine was looked at"
         )
+    for process in find_strays():
+        what = f"process {process.pid}, {_command(process)}"
+        found.leftovers.append(Leftover(what, "its worker and its reaper are gone", partial(_end, process)))
     for path in find_abandoned():
-        found.leftovers.append(
-            Leftover(f"directory {path}", "its process is gone", lambda path=path: remove(path))  # type: ignore[misc]
-        )
+        found.leftovers.append(Leftover(f"directory {path}", "its process is gone", partial(remove, path)))
     return found
 
 
 def _look_at_cluster(found: Findings) -> None:
     """Coordinators by the names of their runs, and workers, whose names begin with their run's id."""
     names = actor_names()
-    coordinators: Mapping[str, About | None] = _ask([n for n in names if "/" not in n], "about")
-    going = {about.run_id for about in coordinators.values() if about is not None and not about.over}
-    silent = [name for name, about in coordinators.items() if about is None]
+    coordinators = _ask([n for n in names if "/" not in n], "hello")
+    going = {hello["run_id"] for hello in coordinators.values() if hello is not None and not hello["over"]}
+    silent = [name for name, hello in coordinators.items() if hello is None]
     for name in silent:
         found.left_alone.append(
             f"coordinator {name}, which does not answer: Ray is restarting it, or it waits for a database"
         )
-    for name, about in coordinators.items():
-        if about is not None and about.over:
+    for name, hello in coordinators.items():
+        if hello is not None and hello["over"]:
             found.left_alone.append(
                 f"coordinator {name}: its run is over, and it ends by itself or with its driver"
             )
@@ -76,11 +79,13 @@ def _look_at_cluster(found: Findings) -> None:
             found.left_alone.append(f"worker {name}, which may be of {' or '.join(silent)}")
         elif alone is None:
             why = "it has no coordinator, and waits for resources or hangs"
-            found.leftovers.append(Leftover(f"worker {name}", why, _killer(name)))
+            found.leftovers.append(Leftover(f"worker {name}", why, partial(_kill, name)))
+        elif alone[0] in silent:
+            found.left_alone.append(f"worker {name}, which is of {alone[0]}")
         elif alone[1] > ORPHAN_S:
             why = f"its coordinator {alone[0]} has been gone for {alone[1]:.0f} s"
-            found.leftovers.append(Leftover(f"worker {name}", why, _killer(name)))
-        elif alone[0] not in coordinators:
+            found.leftovers.append(Leftover(f"worker {name}", why, partial(_kill, name)))
+        else:
             found.left_alone.append(f"worker {name}, which has lost {alone[0]} just now and leaves by itself")
 
 
@@ -100,9 +105,18 @@ def _ask(names: list[str], method: str) -> dict[str, Any]:
     return answers
 
 
-def _killer(name: str) -> Callable[[], None]:
-    def kill() -> None:
-        with contextlib.suppress(ValueError, RayError):
-            ray.kill(ray.get_actor(name, NAMESPACE))
+def _command(process: psutil.Process) -> str:
+    """What a process runs, cut short."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())[:80]
+    return "which has just ended"
 
-    return kill
+
+def _end(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.kill()
+
+
+def _kill(name: str) -> None:
+    with contextlib.suppress(ValueError, RayError):
+        ray.kill(ray.get_actor(name, NAMESPACE))

@@ -11,7 +11,6 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from raytune_gp.errors import RunExistsError, SpecError
-from raytune_gp.execution.coordinator import About
 from raytune_gp.execution.worker import NAMESPACE
 
 __all__ = [
@@ -135,22 +134,24 @@ def refuse_running(run: str) -> None:
 def _is_over(coordinator: Any) -> bool:
     """Whether its run is over; one that does not say so goes on."""
     try:
-        return identify(coordinator, ANSWER_S).over
+        return bool(identify(coordinator, ANSWER_S)["over"])
     except ActorDiedError:
         return True
     except RayError:
         return False
 
 
-def identify(coordinator: Any, timeout_s: float = IDENTIFY_S) -> About:
-    """Which run a coordinator is of; one that Ray is restarting is asked again.
+def identify(coordinator: Any, timeout_s: float = IDENTIFY_S) -> dict[str, Any]:
+    """Which run a coordinator is of, and whether that is over; one that Ray is restarting is asked again.
 
     Raises ActorDiedError where it is gone for good, RayError where it cannot be reached in time.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            answer: About = ray.get(coordinator.about.remote(), timeout=max(0.0, deadline - time.monotonic()))
+            answer: dict[str, Any] = ray.get(
+                coordinator.hello.remote(), timeout=max(0.0, deadline - time.monotonic())
+            )
             return answer
         except ActorUnavailableError:
             if time.monotonic() > deadline:

@@ -32,7 +32,7 @@ from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import Backup
 from raytune_gp.storage.journal import SQLJournal
 
-__all__ = ["FAILURE_FILE", "About", "Coordinator", "News", "RunPlan"]
+__all__ = ["FAILURE_FILE", "Coordinator", "News", "RunPlan"]
 
 FAILURE_FILE = "failure.json"
 """Why a detached coordinator failed, in the run's directory: `error`, and `at` in seconds since the epoch."""
@@ -87,14 +87,6 @@ class News:
     given_up: str | None = None
 
 
-@dataclass(frozen=True)
-class About:
-    """Which run a coordinator is of, and whether that is over."""
-
-    run_id: str
-    over: bool
-
-
 class Coordinator:
     """The actor of one run."""
 
@@ -131,13 +123,9 @@ class Coordinator:
         self._polled_at = -LISTENER_S
         threading.Thread(target=self._main, name="raytune-loop", daemon=True).start()
 
-    async def ping(self) -> int:
-        """The process id: workers ask for it to know that the coordinator lives."""
-        return os.getpid()
-
-    async def about(self) -> About:
-        """Which run this is."""
-        return About(self._plan.run_id, self._status.over)
+    async def hello(self) -> dict[str, Any]:
+        """Which run this is of, and whether that is over: workers ask, to know that theirs lives."""
+        return {"run_id": self._plan.run_id, "pid": os.getpid(), "over": self._status.over}
 
     async def stop(self, reason: str) -> None:
         """End the run gently: running trials stop at their next report."""

@@ -16,7 +16,10 @@ import psutil
 
 from raytune_gp.execution import reaper
 
-__all__ = ["Family"]
+__all__ = ["MARK", "Family"]
+
+MARK = "RAYTUNE_WORKER_"
+"""So the environment variable begins that what a worker starts has, and nothing else."""
 
 TERMINATE_S = 0.5
 """So long the children that a trial has left may take to end after SIGTERM, before SIGKILL."""
@@ -32,7 +35,7 @@ class Family:
     """
 
     def __init__(self, silence_s: float):
-        self._mark = f"RAYTUNE_WORKER_{uuid.uuid4().hex}"
+        self._mark = MARK + uuid.uuid4().hex
         os.environ[self._mark] = "1"
         self._pipe = reaper.start(self._mark, silence_s)
         if sys.platform == "linux":

@@ -88,7 +88,8 @@ class WorkerSettings:
 class Worker:
     """The actor. Its methods are the messages of a coordinator; lower terms are refused."""
 
-    def __init__(self, worker_id: str, settings: WorkerSettings):
+    def __init__(self, run_id: str, worker_id: str, settings: WorkerSettings):
+        self._run_id = run_id
         self._id = worker_id
         self._settings = settings
         self._storage = Storage(settings.storage_path, settings.run)
@@ -252,9 +253,12 @@ class Worker:
         while True:
             time.sleep(PING_S)
             try:
-                coordinator = ray.get_actor(self._settings.coordinator, NAMESPACE)
-                ray.get(coordinator.ping.remote(), timeout=5 * PING_S)
-                self._reached, dead_since = time.monotonic(), None
+                coordinator: Any = ray.get_actor(self._settings.coordinator, NAMESPACE)
+                hello = ray.get(coordinator.hello.remote(), timeout=5 * PING_S)
+                if hello["run_id"] == self._run_id:
+                    self._reached, dead_since = time.monotonic(), None
+                else:  # another run has taken the name: that of this worker has nobody any more
+                    dead_since = dead_since or time.monotonic()
             except (ray.exceptions.ActorDiedError, ValueError):
                 dead_since = dead_since or time.monotonic()
             except Exception:
@@ -327,4 +331,4 @@ def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
         "max_restarts": 0,
         **actor_options(settings.resources),
     }
-    return ray.remote(Worker).options(**options).remote(worker, settings)
+    return ray.remote(Worker).options(**options).remote(run_id, worker, settings)

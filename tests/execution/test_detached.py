@@ -125,7 +125,7 @@ def kill_coordinator(run: str) -> None:
 
     def pid() -> int | None:
         try:
-            found: int = ray.get(find_coordinator(run).ping.remote(), timeout=5)
+            found: int = ray.get(find_coordinator(run).hello.remote(), timeout=5)["pid"]
         except ray.exceptions.RayError:
             return None
         return found
@@ -197,6 +197,8 @@ def test_what_dead_runs_have_left_is_removed_and_live_ones_are_not_touched(
 ) -> None:
     start("live", steps=1000)
     payload = Payload.of(None, Storage(str(tmp_path), "dead"))
+    namesake = WorkerSettings("earlier", "live", str(tmp_path), {"cpu": 1}, payload, {})
+    ray.get(make_worker("cafe", "w0/1", namesake).hello.remote(0))  # of an earlier run of that name
     settings = WorkerSettings("dead", "dead", str(tmp_path), {"cpu": 4}, payload, {})
     make_worker("deadbeef", "w0/1", settings)  # it waits for the CPUs of the live one
     leftovers = [found for found in look().leftovers if found.what.startswith("worker")]
@@ -205,6 +207,7 @@ def test_what_dead_runs_have_left_is_removed_and_live_ones_are_not_touched(
     until(lambda: "deadbeef/w0/1" not in actor_names(), "it was not removed")
     steps = len(lines(tmp_path / "live", "step"))
     until(lambda: len(lines(tmp_path / "live", "step")) > steps, "the live one does not train")
+    until(lambda: "cafe/w0/1" not in actor_names(), "it takes the live one's coordinator for its own")
 
     ray.kill(find_coordinator("live"))
     with pytest.raises(RunError, match=r"nobody goes on with it in this Ray cluster. Go on with tune.run\("):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks.coordinator_kills import run_with_kills
@@ -52,9 +54,9 @@ print(len(results), results.get_best_result().metrics["score"], flush=True)
 """
 
 
-def start_driver(tmp_path: Path, resume: str) -> subprocess.Popen[str]:
+def start_driver(tmp_path: Path, resume: str, **environ: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", DRIVER, str(tmp_path / "ledger"), f"sqlite:///{tmp_path / 'j.db'}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     return subprocess.Popen(
         [*command, str(tmp_path / "results"), resume],
         stdout=subprocess.PIPE,
@@ -97,6 +99,11 @@ def test_a_run_goes_on_after_its_driver_was_killed(tmp_path: Path) -> None:
     driver.communicate()
     time.sleep(2)  # what the driver owned outlives it for a moment
     before = journalled(tmp_path)
+    check_resumed(tmp_path, before)
+
+
+def check_resumed(tmp_path: Path, before: list[ev.Event]) -> None:
+    """Resume the run, and hold what it does then against its journal before."""
     finished = {e.trial for e in of(before, ev.TrialEnded)}
     assert 2 <= len(finished) < 6
     driver = start_driver(tmp_path, "resume")
@@ -109,6 +116,24 @@ def test_a_run_goes_on_after_its_driver_was_killed(tmp_path: Path) -> None:
     assert not again & finished, "finished trials are not trained again"
     resumed = [e for e in of(events[len(before) :], ev.AttemptAssigned) if e.attempt > 1]
     assert any(e.resume_from for e in resumed), "running trials go on from their checkpoint"
+
+
+def test_a_run_goes_on_in_a_new_cluster_after_the_head_was_lost(tmp_path: Path) -> None:
+    """Ray's GCS is killed, which is what a lost head comes to; its processes give it up after 1 s here."""
+    driver = start_driver(tmp_path, "start", RAY_gcs_rpc_server_reconnect_timeout_s="1")
+    wait_for(tmp_path, "end", 2, driver)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    names = {process: process.name() for process in family}
+    next(process for process in family if names[process] == "gcs_server").kill()
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode != 0, err
+    agents = [process for process in family if names[process].endswith("Agent")]
+    assert psutil.wait_procs(set(family) - set(agents), timeout=60)[1] == []
+    for agent in agents:  # of Ray's, which end minutes later
+        with contextlib.suppress(psutil.NoSuchProcess):
+            agent.kill()
+    before = journalled(tmp_path)
+    check_resumed(tmp_path, before)
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -170,6 +170,7 @@ def test_a_worker_that_dies_is_replaced_at_once(
             if how is None:
                 os._exit(3)
             os.kill(os.getpid(), how)
+            time.sleep(60)  # a handler of Ray's writes stacks first
         counting(config)
 
     space = {"x": 1.0, "ledger": ledger, "steps": 2, "seconds": 0.01}
@@ -269,7 +270,7 @@ def test_a_coordinator_that_is_away_makes_no_trial_silent(
 
         from raytune_gp.execution.worker import NAMESPACE
 
-        pid = ray.get(ray.get_actor("run", NAMESPACE).ping.remote())
+        pid = ray.get(ray.get_actor("run", NAMESPACE).hello.remote())["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
             for step in range(10):
