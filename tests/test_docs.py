@@ -82,7 +82,7 @@ def test_the_shell_knows_the_commands_that_the_guide_names() -> None:
     from raytune_gp.cli.app import app
 
     known = {command.name for command in app.registered_commands}
-    assert {"demo", "run", "list", "status", "show", "logs", "report", "stop"} <= known
+    assert {"demo", "run", "list", "status", "show", "logs", "report", "stop", "attach", "clean"} <= known
 
 
 # --- figures ---

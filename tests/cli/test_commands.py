@@ -356,12 +356,45 @@ def test_a_trial_that_is_not_there(command: Command, done: Path, name: str) -> N
     assert f"no trial {name!r}: its trials are 0 to 2" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["show"], ["report"], ["stop"], ["resume"]])
+@pytest.mark.parametrize("arguments", [["status"], ["show"], ["report"], ["stop"], ["resume"], ["attach"]])
 def test_a_run_that_is_not_there(command: Command, done: Path, arguments: list[str]) -> None:
     result = command(*arguments, "never")
     assert result.exit_code == 1
     assert "no run named 'never'" in result.stderr
     assert "its newest runs are first" in result.stderr
+
+
+def test_to_attach_to_a_run_that_is_over_shows_its_result(command: Command, done: Path) -> None:
+    result = command("attach", "first", "--report", "r.html")
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 trials finished (3 completed)" in result.stdout
+    assert "best config: x=" in result.stdout
+    assert Path("r.html").exists()
+
+
+def test_to_attach_to_a_run_that_nobody_goes_on_with(
+    command: Command, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going(tmp_path).close()
+    monkeypatch.setenv("RAY_ADDRESS", "local")  # there is none to connect to
+    result = command("attach", "first")
+    assert result.exit_code == 1
+    assert "not over (3 trials are finished), and nobody goes on with it" in result.stderr
+    assert "Go on with raytune-gp resume first;" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--inline"], "detached=True needs executor"),
+        (["--report", "r.html"], "write its report by raytune-gp report"),
+    ],
+)
+def test_what_a_detached_run_cannot_have(
+    command: Command, write: Callable[..., Path], arguments: list[str], message: str
+) -> None:
+    result = command("run", write(), "--detach", *arguments)
+    assert (result.exit_code, message in result.stderr) == (1, True)
 
 
 def test_logs(command: Command, done: Path) -> None:

@@ -18,6 +18,7 @@ HEAVY = {"torch", "ray", "gpytorch", "pandas", "scipy", "plotly", "sklearn"}
         (["--help"], HEAVY | {"sqlalchemy", "pyarrow", "yaml"}),
         (["list"], HEAVY | {"pyarrow", "yaml"}),
         (["status", "absent"], HEAVY | {"yaml"}),
+        (["attach", "absent"], (HEAVY | {"yaml"}) - {"scipy"}),
         (["check", "absent.yaml"], HEAVY),
     ],
 )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -162,14 +163,33 @@ def test_runs_side_by_side_outlive_their_drivers_a_coordinator_and_a_worker(
     nothing_is_left(one, two)
 
 
-def test_following_and_stopping_from_other_shells(start: Callable[..., None], tmp_path: Path) -> None:
-    start("long", steps=1000)
+RUN_FILE = """
+    trainable: tests.execution.trainables:counting
+    metric: score
+    mode: max
+    num_samples: 4
+    max_concurrent_trials: 2
+    search_alg: random
+    storage_path: results
+    detached: true
+    space: {x: {uniform: [0, 1]}, ledger: LEDGER, steps: 1000, seconds: 0.1}
+"""
+
+
+def test_starting_following_and_stopping_from_shells(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
 
     def shell(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "raytune_gp.cli", *arguments, "--journal", f"{tmp_path}/journal.db"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=surroundings(), text=True, **pipes)
 
+    file = tmp_path / "long.yaml"
+    file.write_text(textwrap.dedent(RUN_FILE).replace("LEDGER", str(ledger)))
+    starter = shell("run", str(file), "--name", "long")
+    out, err = starter.communicate(timeout=60)
+    assert (starter.returncode, "Follow it with raytune-gp attach long --journal" in err) == (0, True), err
+    until(lambda: lines(ledger, "step"), "it does not train")
     attached = shell("attach", "long")
     assert attached.stdout is not None
     assert "long: 0 of 4 trials finished" in attached.stdout.readline()
@@ -187,7 +207,7 @@ def test_following_and_stopping_from_other_shells(start: Callable[..., None], tm
     assert stop.communicate(timeout=30) == ("", "asked run long to stop\n")
     out, err = attached.communicate(timeout=30)
     assert (attached.returncode, "stopped by raytune-gp stop" in out) == (130, True), err
-    nothing_is_left(tmp_path / "long")
+    nothing_is_left(ledger)
     over = tune.attach("long", journal=str(tmp_path / "journal.db"), verbose=0)
     assert over.state.status.value == "STOPPED"
 
