@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from typing import Any
 
@@ -54,11 +55,26 @@ def connect() -> bool:
     _refuse_client()
     if ray.is_initialized():
         return True
-    if os.environ.get("RAY_ADDRESS") == "local":  # here it would start one
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address == "local" or not _answers(
+        address
+    ):  # with the one Ray starts a cluster, with the other it waits
         return False
     try:
         ray.init(address="auto", log_to_driver=False, configure_logging=False)
     except ConnectionError:
+        return False
+    return True
+
+
+def _answers(address: str) -> bool:
+    """Whether anybody listens at an address such as `head:6379`; others are Ray's affair."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return True
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except OSError:
         return False
     return True
 
@@ -80,14 +96,13 @@ def require_lasting() -> None:
 
     None is started for it: whoever starts a cluster that stays must know of it, to end it one day.
     """
-    found = connect()
-    if found and not _started_here():
-        return
-    what = "this process has started its own, which ends with it" if found else "none was found"
-    raise SpecError(
-        f"a detached run needs a Ray cluster that stays when this process ends, and {what}. Start one by "
-        f"`ray start --head`, and connect to it by ray.init(address='auto') or RAY_ADDRESS=auto"
-    )
+    init_ray()
+    if _started_here():
+        raise SpecError(
+            "a detached run needs a Ray cluster that stays when this process ends, and this process has "
+            "started its own, which ends with it. Start one by `ray start --head` before: it is then found "
+            "without an address; one on another machine is named by RAY_ADDRESS, or ray.init(address=…)"
+        )
 
 
 def _started_here() -> bool:

@@ -372,11 +372,12 @@ def test_to_attach_to_a_run_that_is_over_shows_its_result(command: Command, done
     assert Path("r.html").exists()
 
 
+@pytest.mark.parametrize("address", ["local", "127.0.0.1:9"])
 def test_to_attach_to_a_run_that_nobody_goes_on_with(
-    command: Command, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     going(tmp_path).close()
-    monkeypatch.setenv("RAY_ADDRESS", "local")  # there is none to connect to
+    monkeypatch.setenv("RAY_ADDRESS", address)  # there is none to connect to
     result = command("attach", "first")
     assert result.exit_code == 1
     assert "not over (3 trials are finished), and nobody goes on with it" in result.stderr

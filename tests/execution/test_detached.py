@@ -246,11 +246,20 @@ def test_why_a_detached_run_failed_is_told_to_who_asks_later(
 
 
 def test_a_cluster_that_would_end_with_its_driver_is_refused(run_settings: dict[str, Any]) -> None:
+    journal, storage = run_settings["journal"], run_settings["storage_path"]
+    tuner = tune.Tuner(
+        quick,
+        tune_config=tune.TuneConfig(metric="score", mode="max"),
+        run_config=tune.RunConfig(name="no", storage_path=storage, detached=True),
+        journal=journal,
+    )
     with pytest.raises(
         SpecError, match=r"started its own, which ends with it. Start one by `ray start --head`"
     ):
-        tune.run(quick, config={}, metric="score", mode="max", name="no", detached=True, **run_settings)
-    assert "no" not in [row.name for row in SQLJournal(run_settings["journal"]).runs()]
+        tuner.fit()
+    opened = SQLJournal(journal)
+    assert opened.runs() == [], "no name is used up"
+    opened.close()
 
 
 @pytest.mark.parametrize(
