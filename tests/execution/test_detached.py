@@ -77,7 +77,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Start a detached run in a process of its own, which is killed as soon as it is going."""
     drivers: list[subprocess.Popen[str]] = []
 
-    def start(*names: str, steps: int = 10) -> None:
+    def start(*names: str, steps: int = 20) -> None:
         for name in names:
             command = [sys.executable, "-c", DRIVER, name, str(tmp_path), str(steps)]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -151,7 +151,7 @@ def test_runs_side_by_side_outlive_their_drivers_a_coordinator_and_a_worker(
     os.kill(processes(two).pop(), signal.SIGKILL)
     for run in ("one", "two"):
         results = tune.attach(run, journal=str(tmp_path / "journal.db"), verbose=0)
-        assert [r.metrics["step"] for r in results] == [10] * 4
+        assert [r.metrics["step"] for r in results] == [20] * 4
         assert results.best_config["x"] == max(r.config["x"] for r in results)
         ends = Counter(e.trial for e in of(events(tmp_path, run), ev.TrialEnded))
         assert ends == {f"{i:05d}": 1 for i in range(4)}
