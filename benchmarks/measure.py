@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raytune_gp.execution.loop import software_versions
+from raytune_gp.execution.environment import software_versions
 
 __all__ = ["command_line", "machine", "percentile", "write"]
 

@@ -105,15 +105,10 @@ class Demo:
     def _tune(self, space: dict[str, Any], name: str) -> ResultGrid:
         import ray
 
+        from raytune_gp.execution.local_cluster import start_here
         from trainables.cifar10 import train
 
-        ray.init(
-            address="local",
-            num_cpus=self.workers,
-            log_to_driver=False,
-            configure_logging=False,
-            include_dashboard=False,
-        )
+        start_here(num_cpus=self.workers)
         try:
             return tune.run(
                 train,

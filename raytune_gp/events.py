@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from raytune_gp.errors import SchemaVersionError
+from raytune_gp.kinds import check_fields
 from raytune_gp.trial import Config
 
 __all__ = [
+    "DAMAGE",
     "SCHEMA_VERSION",
     "AttemptAssigned",
     "AttemptEnded",
@@ -48,9 +50,10 @@ __all__ = [
     "event_to_json",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever an older reader could misread what is written.
 
+3: `TermStarted` said nothing of the machine, and a spec neither the definition of its space nor the guesses.
 2: no failure had a kind, no retry a time, and no node was drained.
 1: `SuggestionsRequested` named what was pending, which follows from the events before it.
 """
@@ -92,10 +95,15 @@ class RunResumed(Event):
 @Event.register
 @dataclass(frozen=True, slots=True)
 class TermStarted(Event):
-    """A coordinator took over, under this term and with these versions of the software."""
+    """A coordinator took over, under this term, with these versions of the software, on this machine.
+
+    `machine` has the CPU, and of each library of linear algebra the threads and the kernels that it uses:
+    what the last bits of a suggestion hang on.
+    """
 
     term: int
     versions: Mapping[str, str]
+    machine: Mapping[str, str] = field(default_factory=dict)
 
 
 @Event.register
@@ -365,8 +373,11 @@ def event_to_json(event: Event) -> str:
 def event_from_json(kind: str, body: str, version: int = SCHEMA_VERSION) -> Event:
     """The event of type `kind` that `event_to_json` wrote under schema `version`.
 
-    Raises SchemaVersionError for a newer schema or an unknown type.
+    Raises SchemaVersionError for a newer schema or an unknown type, and one of DAMAGE for what was never
+    written.
     """
+    if type(version) is not int or version < 1:
+        raise ValueError(f"its schema version is {version!r}")
     if version > SCHEMA_VERSION or kind not in Event.registry:
         raise SchemaVersionError(
             f"an event of type {kind!r} has schema version {version}, and this raytune-gp reads versions up "
@@ -375,8 +386,21 @@ def event_from_json(kind: str, body: str, version: int = SCHEMA_VERSION) -> Even
     data = json.loads(body, object_hook=_untag if '"$float"' in body else None)
     if version < 2 and kind == "SuggestionsRequested":
         del data["pending"]
-    return Event.registry[kind](**data)
+    if not isinstance(data, dict):
+        raise ValueError(f"its body is {data!r:.100}")
+    event = Event.registry[kind](**data)
+    check_fields(event)
+    if isinstance(event, SuggestionsReady) and not all(map(_is_suggestion, event.suggestions)):
+        raise ValueError("a suggestion has no config or no provenance")
+    return event
 
+
+def _is_suggestion(form: Any) -> bool:
+    return isinstance(form, dict) and all(isinstance(form.get(k), dict) for k in ("config", "provenance"))
+
+
+DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, AssertionError, ArithmeticError)
+"""What comes of JSON, or of events, that no version of this software wrote."""
 
 _NONFINITE = ("nan", "inf", "-inf")
 

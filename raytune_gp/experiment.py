@@ -74,9 +74,11 @@ class Experiment:
         return due
 
     def replay(self, events: Iterable[ev.Event]) -> None:
-        """Apply `events` from a journal, and call for connections to the workers that should be alive."""
-        for event in events:
-            self.apply(event)
+        """Apply `events` from a journal, and call for connections to the workers that should be alive.
+
+        Raises JournalLostError, as `RunState.follow`.
+        """
+        self.state.follow(events, self.apply)
         self.state.reconnect()
 
     @property

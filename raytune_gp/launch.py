@@ -109,11 +109,14 @@ class Launch:
             state = RunState.of(event for _, event in journal.read(self.spec.name))
         except RunNotFoundError as error:
             raise RunNotFoundError(f'{error}. resume="auto" begins a run that is not there') from None
-        fresh_id = self.spec.run_id
+        fresh_id, space = self.spec.run_id, self.spec.space
         changes = self._changes(state)
         self.spec = state.spec.changed(changes)
         if state.status is RunStatus.COMPLETED and not changes:
             return state
+        if space != state.spec.space:  # in another order, or by a version that said less of it
+            changes["space"] = space
+            self.spec = self.spec.changed({"space": space})
         self._admit()
         term = journal.raise_term(self.spec.name)
         if term > state.term + TERMS_AHEAD:

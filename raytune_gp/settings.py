@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import math
 import re
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence, Sized
@@ -22,6 +23,7 @@ from raytune_gp.callbacks import Callback
 from raytune_gp.errors import SpaceError, SpecError
 from raytune_gp.patience import AUTO
 from raytune_gp.protocols import Searcher
+from raytune_gp.secrets import refuse_secrets
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
 from raytune_gp.trial import Config, Metric, Trial
@@ -189,7 +191,8 @@ def resolve_stop(stop: Any, space: SearchSpace) -> tuple[dict[str, float], UserS
         return {}, None
     if isinstance(stop, Mapping):
         for name, value in stop.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not (abs(value) <= sys.float_info.max or value in (math.inf, -math.inf)):
                 raise SpecError(f"stop[{name!r}] is {value!r}; it must be a number to be reached")
         return {str(k): float(v) for k, v in stop.items()}, None
     if not callable(stop) or isinstance(stop, type):
@@ -289,7 +292,7 @@ def absolute_storage_path(path: str | Path) -> str:
         raise SpecError(
             f"storage_path is {path!r}; it must be a directory, or a URI such as s3://bucket/folder"
         )
-    return str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
+    return refuse_secrets(str(path)) if "://" in str(path) else str(Path(path).expanduser().absolute())
 
 
 def default_storage_path() -> str:

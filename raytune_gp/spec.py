@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from raytune_gp.errors import SpecError
 from raytune_gp.failures import FailureKind, policy_of
+from raytune_gp.kinds import check_fields
 from raytune_gp.patience import AUTO
 from raytune_gp.trial import Metric, Trial
 
@@ -24,7 +26,7 @@ def _is_whole(value: Any, least: int) -> bool:
 
 def _is_time(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0
+    return number and 0 < value <= sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class ExperimentSpec:
     `trial_timeout_s` is how long a trial may train in all, `report_timeout_s` how long it may go without a
     report before it counts as hung (`Patience.setting`). `keep_checkpoints` of each trial are kept, the
     newest always among them. `searcher`, `scheduler`, `trainable` and `space` describe those parts to
-    readers. `run_file` is the file that `raytune-gp run` read them from: its `path` and `sha256`; empty for a
-    run of another origin.
+    readers; `space` has a `definition` too, from which it can be made again, and `points_to_evaluate` are the
+    user's guesses. `run_file` is the file that `raytune-gp run` read them from: its `path` and `sha256`;
+    empty for a run of another origin.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ExperimentSpec:
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     trainable: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
+    points_to_evaluate: Sequence[Mapping[str, Any]] = field(default_factory=list)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     run_file: Mapping[str, str] = field(default_factory=dict)
 
@@ -150,7 +154,9 @@ class ExperimentSpec:
         known["metrics"] = tuple(Metric(**m) for m in data["metrics"])
         if data.get("checkpoint_metric"):
             known["checkpoint_metric"] = Metric(**data["checkpoint_metric"])
-        return cls(**known)
+        spec = cls(**known)
+        check_fields(spec)
+        return spec
 
     def changed(self, changes: Mapping[str, Any]) -> ExperimentSpec:
         """The spec with `changes` (JSON values) made."""

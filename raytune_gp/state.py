@@ -17,6 +17,7 @@ from typing import Any
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.crew import Crew, Due, Worker, WorkerStatus
+from raytune_gp.errors import JournalLostError
 from raytune_gp.failures import FailureKind
 from raytune_gp.patience import Patience
 from raytune_gp.retention import Loans, checkpoint_value, kept_checkpoints, needed_checkpoints
@@ -63,6 +64,7 @@ class RunState:
     term: int = 0
     starts: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
     capacity: int | None = None
     trials: dict[str, Trial] = field(default_factory=dict)
     queue: deque[str] = field(default_factory=deque)
@@ -78,12 +80,33 @@ class RunState:
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> RunState:
-        """The state that `events` add up to, for a reader: what is due in the world is not its affair."""
+        """The state that `events` add up to, for a reader: what is due in the world is not its affair.
+
+        Raises JournalLostError, as `follow`.
+        """
         state = cls()
-        for event in events:
-            state.apply(event)
+        state.follow(events)
         state.due.clear()
         return state
+
+    def follow(self, events: Iterable[ev.Event], apply: Callable[[ev.Event], object] | None = None) -> None:
+        """Apply events from a journal, by `apply` where it is given: that of an experiment around this state.
+
+        Raises JournalLostError for an event that cannot follow from those before it.
+        """
+        for event in events:
+            before = self.index
+            try:
+                (apply or self.apply)(event)
+            except ev.DAMAGE as error:
+                if self.index > before:  # the state took it: what raises is a scheduler
+                    raise
+                raise JournalLostError(
+                    f"the journal is damaged: event {before + 1} ({type(event).__name__}) cannot follow from "
+                    f"those before it ({type(error).__name__}: {error}). Put a copy in its place"
+                ) from error
+        if self.index < 0:
+            raise JournalLostError("the journal is damaged: it knows the run and has no event of it")
 
     def apply(self, event: ev.Event) -> None:
         """Make `event` part of the state."""
@@ -156,7 +179,7 @@ class RunState:
             value_again(self.spec, self.trials, self.observations)
 
     def _term_started(self, event: ev.TermStarted) -> None:
-        self.term, self.versions = event.term, event.versions
+        self.term, self.versions, self.machine = event.term, event.versions, event.machine
         self.starts += 1
 
     def _capacity_known(self, event: ev.CapacityKnown) -> None:

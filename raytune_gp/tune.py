@@ -222,6 +222,7 @@ def run(
     from raytune_gp.execution.parts import Parts
     from raytune_gp.execution.resources import check_resources
     from raytune_gp.launch import Launch
+    from raytune_gp.space.definition import definition
     from raytune_gp.storage.urls import absolute_url, default_journal_url
 
     guesses = make_guesses(points_to_evaluate, space)
@@ -247,7 +248,8 @@ def run(
         searcher=searcher_about,
         scheduler=scheduler_about,
         trainable=trainable_name(trainable),
-        space=space.describe(),
+        space={**space.describe(), "definition": definition(space)},
+        points_to_evaluate=[space.to_json(guess) for guess in guesses],
         fingerprints=fingerprints(trainable, space),
         run_file=dict(run_file or {}),
     )

@@ -80,7 +80,8 @@ def test_searchers_by_name_by_options_and_as_objects() -> None:
     assert isinstance(searcher, GridSearcher)
     assert about == {"name": "grid", "points": 4}
     mine = RandomSearcher(SPACE)
-    assert resolve_searcher(mine, SPACE, METRIC, 0) == (mine, {"name": "RandomSearcher"})
+    about = {"name": "RandomSearcher", "class": "raytune_gp.searchers.random.RandomSearcher"}
+    assert resolve_searcher(mine, SPACE, METRIC, 0) == (mine, about)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytune_gp.cli import detached, reading, running
+from raytune_gp.cli import detached, reading, replaying, running
 from raytune_gp.errors import RaytuneError, RunFailedError
 
 __all__ = ["app", "main"]
@@ -61,12 +61,15 @@ def _root(
     """Gaussian-process hyperparameter tuning on Ray. Begin with `raytune-gp demo`."""
 
 
+_EPILOGS: dict[Any, str] = {**running.EPILOGS, replaying.replay: replaying.EPILOG}
+
 for _command in (
     *(running.demo, running.run, running.check, running.resume, detached.attach, running.stop),
     *(reading.list_runs, reading.status, reading.show, reading.logs, reading.report),
     detached.clean,
+    replaying.replay,
 ):
-    app.command(_command.__name__.removesuffix("_runs"), epilog=running.EPILOGS.get(_command))(_command)
+    app.command(_command.__name__.removesuffix("_runs"), epilog=_EPILOGS.get(_command))(_command)
 
 
 def main() -> None:

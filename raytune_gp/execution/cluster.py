@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from raytune_gp.errors import RunExistsError, SpecError
+from raytune_gp.execution.local_cluster import connect_or_start
 from raytune_gp.execution.worker import NAMESPACE
 
 __all__ = [
@@ -44,7 +45,7 @@ def init_ray() -> None:
     """
     _refuse_client()
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+        connect_or_start()
 
 
 def connect() -> bool:

@@ -10,12 +10,9 @@ write is tried again until it succeeds, or until the user ends the run.
 
 from __future__ import annotations
 
-import platform
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
 from raytune_gp import events as ev
@@ -27,11 +24,12 @@ from raytune_gp.errors import (
     SchemaVersionError,
     StaleTermError,
 )
+from raytune_gp.execution.environment import machine, software_versions
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Executor, Journal, UserRequest
 from raytune_gp.state import RunStatus
 
-__all__ = ["Loop", "software_versions"]
+__all__ = ["Loop"]
 
 IDLE_S = 1.0
 """The longest a turn waits for inputs, in seconds: requests from other shells are looked at so often."""
@@ -103,7 +101,7 @@ class Loop:
             self.take_over()
         self._insist(self._rebuild, 0)
         first_index = self.experiment.state.index + 1
-        began = ev.TermStarted(self._now(), self.term, software_versions())
+        began = ev.TermStarted(self._now(), self.term, software_versions(), machine())
         self.experiment.apply(began)
         self._commit([began], first_index)
         self._turn(first)
@@ -251,15 +249,3 @@ def _input_of(request: UserRequest) -> msg.Input:
             return msg.Resume(request.body)
         case _:
             return msg.Tick()
-
-
-@cache
-def software_versions() -> dict[str, str]:
-    """Versions that suggestions depend on, for the journal."""
-    found = {"python": platform.python_version()}
-    for package in ("raytune-gp", "numpy", "scipy", "torch", "gpytorch", "ray"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +43,7 @@ def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_amount(name: str, amount: Any) -> None:
     number = isinstance(amount, int | float) and not isinstance(amount, bool)
-    _require(number and math.isfinite(amount) and amount >= 0, name, amount, "a number of at least 0")
+    _require(number and 0 <= amount <= sys.float_info.max, name, amount, "a number of at least 0")
     if amount > 1 and amount != int(amount):
         raise SpecError(
             f"resources_per_trial asks for {name} = {amount!r}; above 1 it must be a whole number, as a "

@@ -6,7 +6,6 @@ is ever constructed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,10 @@ import yaml
 from raytune_gp.errors import SpecError
 
 __all__ = ["Document", "parse"]
+
+
+MOST_VALUES = 100_000
+"""More than this is no run file."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -97,12 +100,15 @@ def parse(text: str, name: str) -> Document:
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
+        if root is not None and _count(root, {}) > MOST_VALUES:
+            raise SpecError(f"{name} holds more than {MOST_VALUES} values, its aliases written out")
         values = loader.construct_document(root) if root is not None else None
-        json.dumps(values, default=str, skipkeys=True)  # raises where an alias makes a loop
     except yaml.YAMLError as error:
         raise SpecError(_message(error, name)) from None
-    except ValueError:
+    except _LoopError:
         raise SpecError(f"{name} has an alias inside of what it stands for, and would never end") from None
+    except (ValueError, OverflowError) as error:
+        raise SpecError(f"{name} has a value that cannot be read: {error}") from None
     except RecursionError:
         raise SpecError(f"{name} is nested too deeply to be a run file") from None
     if root is None or not isinstance(values, dict):
@@ -111,6 +117,37 @@ def parse(text: str, name: str) -> Document:
     if odd is not None:
         raise SpecError(f"{name} has the key {odd!r}, which is no text: quote it")
     return Document(name, values, root)
+
+
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class _LoopError(Exception):
+    """An alias that stands for something with itself inside."""
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values `node` stands for, each alias written out: a short file can stand for billions.
+
+    `known` has the counts of nodes by their ids, 0 while one is counted. Raises _LoopError.
+    """
+    found = known.get(id(node))
+    if isinstance(node, yaml.ScalarNode) and _UNUSABLE.search(node.value):
+        raise yaml.MarkedYAMLError(
+            problem=f"the text {node.value!r} has a character that no path or name can have",
+            problem_mark=node.start_mark,
+        )
+    if found == 0:
+        raise _LoopError
+    if found is None:
+        known[id(node)] = 0
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [child for pair in node.value for child in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        found = known[id(node)] = 1 + sum(_count(child, known) for child in children)
+    return found
 
 
 def _message(error: yaml.YAMLError, name: str) -> str:

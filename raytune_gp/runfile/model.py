@@ -180,12 +180,16 @@ def _within(values: Any, loc: tuple[Any, ...]) -> tuple[Any, ...]:
     """The part of pydantic's location that is in the file: unions add the names of their members."""
     path: list[Any] = []
     for part in loc:
-        inside = part in values if isinstance(values, Mapping) else isinstance(values, list)
+        inside = part in values if isinstance(values, Mapping) else _has_item(values, part)
         if not inside:
             break
         values = values[part]
         path.append(part)
     return tuple(path)
+
+
+def _has_item(values: Any, part: Any) -> bool:
+    return isinstance(values, list) and isinstance(part, int) and part < len(values)
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

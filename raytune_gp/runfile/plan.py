@@ -16,6 +16,7 @@ from raytune_gp.runfile.model import RunFile, changed, load
 from raytune_gp.runfile.placed import Named, Placed
 from raytune_gp.schedulers import resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
+from raytune_gp.secrets import refuse_secrets
 from raytune_gp.settings import (
     CheckpointConfig,
     check_name,
@@ -63,13 +64,21 @@ class Plan:
 
     def _near(self, path: str) -> Path:
         """A path of the run file as an absolute one; it is relative to the file's directory."""
-        return (self.path.parent / Path(path).expanduser()).resolve()
+        try:
+            return (self.path.parent / Path(path).expanduser()).resolve()
+        except (RuntimeError, OSError) as error:  # "~nobody", a loop of links
+            raise SpecError(f"{path!r} in {self.path.name} leads nowhere: {error}") from None
 
     @property
     def trainable(self) -> Placed:
         """The function or the program, in its directory. Raises SpecError for a bad regular expression."""
         directory = str(self.directory)
         env = {name: str(value) for name, value in self.file.env.items()}
+        for name in env:
+            if not name or "=" in name:
+                raise SpecError(
+                    f"env has the name {name!r}; it must be a variable's, without =, such as MARK"
+                )
         if self.file.trainable is not None:
             return Placed(Named(self.file.trainable), directory, env)
         command = [str(part) for part in self.file.command or ()]
@@ -89,7 +98,7 @@ class Plan:
         path = self.file.storage_path
         if path is None:
             return default_storage_path()
-        return path if "://" in path else str(self._near(path))
+        return refuse_secrets(path) if "://" in path else str(self._near(path))
 
     @property
     def origin(self) -> dict[str, str]:

@@ -77,4 +77,5 @@ def resolve_searcher(
             f"search_alg is {search_alg!r}; it must be a name such as 'gp', or an object with uses_results, "
             f"update and suggest"
         )
-    return search_alg, {"name": type(search_alg).__name__}
+    kind = type(search_alg)
+    return search_alg, {"name": kind.__name__, "class": f"{kind.__module__}.{kind.__qualname__}"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -88,7 +88,7 @@ class Optimizer:
         self._check(config)
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise SpaceError(f"value is {value!r}; it must be a number, or None for a failed config")
-        finite = value is not None and math.isfinite(value)
+        finite = value is not None and abs(value) <= sys.float_info.max
         form = self.space.to_json(config)
         with self._lock:
             key = self._key(form)

@@ -33,7 +33,12 @@ def check_quantum(q: float, width: float, domain: Domain) -> None:
 
 def is_finite_number(value: object) -> bool:
     """Whether it is a finite real number; True and False are no numbers here."""
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def finite(name: str, value: object, domain: Domain) -> float:
@@ -60,7 +65,7 @@ def to_floats(values: Sequence[Any], domain: Domain) -> np.ndarray:
     """
     try:
         numbers = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.array([np.nan])
     if not np.isfinite(numbers).all():
         wrong = next((value for value in values if not is_finite_number(value)), values)

@@ -260,7 +260,7 @@ class Integer(Domain):
 
     def __str__(self) -> str:
         name = "lograndint" if self.log else "randint"
-        return _call(name, None if self.q == 1 else self.q, self.lower, self.upper)
+        return _call(name, None if self.q is None or str(self.q) == "1" else self.q, self.lower, self.upper)
 
 
 def _call(name: str, q: float | None, *arguments: float) -> str:

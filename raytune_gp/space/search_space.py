@@ -21,7 +21,7 @@ from raytune_gp.space.conditions import Condition
 from raytune_gp.space.counting import count_configs
 from raytune_gp.space.functions import SampleFrom, resolve_functions
 from raytune_gp.space.plain import is_same, label
-from raytune_gp.space.structure import leaves_of, link
+from raytune_gp.space.structure import Leaf, leaves_of, link
 
 __all__ = ["Config", "SearchSpace"]
 
@@ -42,6 +42,7 @@ class SearchSpace:
         sample_from: functions that are called once the rest is chosen.
         conditions: of each conditional parameter, the conditions that must all hold.
         order: all names, parents before children.
+        leaves: the entries as the user wrote them, by flat name.
     """
 
     def __init__(self, config: Mapping[str, Any]):
@@ -52,7 +53,8 @@ class SearchSpace:
         """
         if not isinstance(config, Mapping):
             raise SpaceError(f"a search space is a dictionary of names and domains, not {config!r}")
-        leaves = leaves_of(config)
+        self.leaves: Mapping[str, Leaf] = MappingProxyType(leaves_of(config))
+        leaves = self.leaves
         self.order, conditions = link(leaves)
         self.conditions: Mapping[str, tuple[Condition, ...]] = MappingProxyType(conditions)
         self._paths = {name: leaf.path for name, leaf in leaves.items()}
@@ -73,8 +75,10 @@ class SearchSpace:
         """A nested config by flat names; a config that is flat already stays so.
 
         Raises:
-            SpaceError: a name that is not in the space, if `strict`; otherwise such names are left out.
+            SpaceError: no dictionary, or a name that is not in the space, if `strict`; otherwise such names
+                are left out.
         """
+        _check_config(config)
         flat: Config = {}
         self._flatten(config, "", flat, strict)
         return flat
@@ -197,8 +201,6 @@ class SearchSpace:
             SpaceError: a name that is not in the space, a value outside its domain, a constant that differs,
                 or a conditional parameter whose parent is missing or has another value.
         """
-        if not isinstance(config, Mapping):
-            raise SpaceError(f"a config is a dictionary of names and values, not {config!r}")
         flat = self.flat(config)
         for name in self.order:
             if name not in flat:
@@ -317,6 +319,11 @@ class SearchSpace:
     def __repr__(self) -> str:
         parts = {**self.dimensions, **self.constants, **self.sample_from}
         return f"SearchSpace({', '.join(f'{name}: {parts[name]}' for name in self._paths)})"
+
+
+def _check_config(config: object) -> None:
+    if not isinstance(config, Mapping):
+        raise SpaceError(f"a config is a dictionary of names and values, not {config!r}")
 
 
 def _only(values: Mapping[str, Any], kind: type[Any]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from raytune_gp.errors import JournalLostError, RunExistsError, RunNotFoundError, StaleTermError
-from raytune_gp.events import SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
+from raytune_gp.events import DAMAGE, SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
 from raytune_gp.protocols import UserRequest
 from raytune_gp.storage.database import open_database
 from raytune_gp.storage.layout import EVENTS, REQUESTS, RUNS
@@ -151,9 +151,19 @@ class SQLJournal:
     # --- reading ---
 
     def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, Event]]:
-        """The events of `run` behind `after_index`, in order. Raises RunNotFoundError, SchemaVersionError."""
+        """The events of `run` behind `after_index`, in order.
+
+        Raises RunNotFoundError, SchemaVersionError, and JournalLostError for an event that is damaged or
+        missing.
+        """
         for row in self._rows(run, after_index):
-            yield row.position, event_from_json(row.kind, row.body, row.version)
+            try:
+                event = event_from_json(row.kind, row.body, row.version)
+            except DAMAGE as error:
+                raise self._damaged(
+                    run, f"its event {row.position} ({row.kind}) cannot be read: {error}"
+                ) from None
+            yield row.position, event
 
     def _rows(self, run: str, after_index: int) -> Iterator[Any]:
         """Page by page: a reader that takes its time keeps no transaction open."""
@@ -163,9 +173,19 @@ class SQLJournal:
         while more:
             with self._reading() as connection:
                 page = connection.execute(_SELECT_PAGE, {"run": run, "after": after_index}).all()
-            yield from page
+            for row in page:
+                after_index += 1
+                if row.position != after_index:
+                    raise self._damaged(run, f"it has no event {after_index}, but an event {row.position}")
+                yield row
             more = len(page) == PAGE
-            after_index = page[-1].position if page else after_index
+
+    def _damaged(self, run: str, what: str) -> JournalLostError:
+        return JournalLostError(
+            f"run {run!r} in the journal {self.shown} is damaged: {what}. Its other events are as they were; "
+            f"put a copy of the journal in its place, or go on in another journal with resume=True, from the "
+            f"backup beside the run's checkpoints"
+        )
 
     def runs(self) -> list[RunRow]:
         """Every run in the journal, the oldest first."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from raytune_gp.errors import SchemaVersionError
+from raytune_gp.errors import JournalLostError, SchemaVersionError
 
 __all__ = ["EVENTS", "LAYOUT", "REQUESTS", "RUNS", "is_current", "migrate"]
 
@@ -85,6 +85,8 @@ def _found(connection: sa.Connection) -> int:
     if not inspector.has_table(_LAYOUT.name):
         return 1 if inspector.has_table(RUNS.name) else 0
     found = connection.execute(sa.select(_LAYOUT.c.version)).scalar_one()
+    if not isinstance(found, int) or found < 1:
+        raise JournalLostError(f"the journal's tables have layout {found!r}, which never was: it is damaged")
     if found > LAYOUT:
         raise SchemaVersionError(
             f"the journal's tables have layout {found}, and this raytune-gp knows layouts up to {LAYOUT}: "

@@ -19,11 +19,14 @@ import psutil
 
 from raytune_gp.errors import TrainableError
 
-__all__ = ["Program"]
+__all__ = ["Lines", "Program"]
 
 POLL_S = 0.1
 TERMINATE_S = 5.0
 """So long a program may take to end after SIGTERM, before SIGKILL."""
+
+LONGEST = 1 << 20
+"""So many characters without an end are a line: a program that never ends one must not fill the memory."""
 
 _CHUNK = 1 << 16
 _PIPE_HOLDS = 1 << 20
@@ -59,7 +62,7 @@ class Program:
         """
         process = self._process
         assert process.stdout is not None
-        lines, late = _Lines(), 0
+        lines, late = Lines(), 0
         with process.stdout as stream, selectors.DefaultSelector() as selector:
             selector.register(stream, selectors.EVENT_READ)
             while True:
@@ -117,8 +120,8 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-class _Lines:
-    """Bytes to lines. A carriage return ends one too, as progress bars use it."""
+class Lines:
+    """Bytes to lines. A carriage return ends one too, as progress bars use it; so do LONGEST characters."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -135,6 +138,9 @@ class _Lines:
         first, *others = re.split(r"\r\n|\r|\n", text[second_half:])
         lines = [self._rest + first, *others]
         self._rest = lines.pop()
+        if len(self._rest) > LONGEST:
+            lines.append(self._rest)
+            self._rest = ""
         return lines
 
     def finish(self) -> list[str]:

@@ -15,11 +15,15 @@ from typing import Any
 
 from raytune_gp.errors import TrainableError, TrialInterrupted
 from raytune_gp.failures import FailureKind
+from raytune_gp.secrets import without_secrets
 from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trainable.session import Session, activate
 from raytune_gp.trial import Config
 
 __all__ = ["Outcome", "captured_output", "check_trainable", "run_attempt", "trainable_name"]
+
+LONGEST_ERROR = 20_000
+"""Characters of an error that are kept."""
 
 Trainable = Callable[[Config], Any]
 
@@ -35,7 +39,7 @@ class Outcome:
     @classmethod
     def failed(cls, error: BaseException, message: str) -> Outcome:
         """It was ended by `error`, which reads as `message`."""
-        return cls("failed", message, kind_of(error))
+        return cls("failed", _kept(message), kind_of(error))
 
     def to_body(self, **more: Any) -> dict[str, Any]:
         """The body of the outbox item that tells of it."""
@@ -71,6 +75,14 @@ def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outco
         if outcome.kind != "failed":  # else what came first says more
             outcome = Outcome.failed(error, str(error))
     return outcome
+
+
+def _kept(text: str) -> str:
+    """An error as the journal keeps it: no passwords of URLs, and no middle beyond LONGEST_ERROR."""
+    text = without_secrets(text)
+    left_out = len(text) - LONGEST_ERROR
+    half = LONGEST_ERROR // 2
+    return text if left_out <= 0 else f"{text[:half]}\n… {left_out} characters …\n{text[-half:]}"
 
 
 def _traceback() -> str:
@@ -135,5 +147,5 @@ def trainable_name(trainable: Any) -> str:
     """How a trainable is called in tables and in the journal: `module:function` where it has both."""
     name = getattr(trainable, "__qualname__", None)
     if name is None:
-        return str(trainable)
+        return without_secrets(str(trainable))
     return f"{getattr(trainable, '__module__', '?')}:{name}"

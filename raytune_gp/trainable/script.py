@@ -6,12 +6,13 @@ This is SageMaker's contract for training jobs: `--name value` arguments, and a 
 from __future__ import annotations
 
 import operator
-import re
 import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import regex
 
 from raytune_gp.errors import SpecError, TrainableError
 from raytune_gp.trainable.program import Program
@@ -21,6 +22,14 @@ from raytune_gp.trial import Config
 __all__ = ["Scraper", "Script"]
 
 ERROR_LINES = 20
+LONGEST_ERROR_LINE = 500
+"""Characters of each of these lines that go into the error."""
+
+LONGEST_SCANNED = 10_000
+"""Characters of a line that metrics are looked for in."""
+
+SCAN_S = 2.0
+"""How long a pattern may take for a line, in seconds: nested repeats can take years."""
 
 
 class Scraper:
@@ -28,6 +37,8 @@ class Scraper:
 
     A report is complete when every metric was seen, or when one is seen again: a program may print the
     metrics of an epoch in several lines, and some of them not each time.
+
+    Of a line only the first LONGEST_SCANNED characters count.
     """
 
     def __init__(self, metrics: Mapping[str, str]):
@@ -35,8 +46,9 @@ class Scraper:
         self._found: dict[str, float] = {}
 
     def feed(self, line: str) -> list[dict[str, float]]:
-        """The reports that `line` completes, in order."""
-        matches = [(m.start(), name, m[1]) for name, p in self._patterns.items() for m in p.finditer(line)]
+        """The reports that `line` completes, in order. Raises TrainableError where a pattern is too slow."""
+        line = line[:LONGEST_SCANNED]
+        matches = [(m.start(), name, m[1]) for name in self._patterns for m in self._find(name, line)]
         reports = []
         for _, name, text in sorted(matches, key=operator.itemgetter(0)):
             try:
@@ -50,6 +62,16 @@ class Scraper:
                 reports.append(self._take())
         return reports
 
+    def _find(self, name: str, line: str) -> list[Any]:
+        pattern = self._patterns[name]
+        try:
+            return list(pattern.finditer(line, timeout=SCAN_S, concurrent=True))
+        except TimeoutError:
+            raise TrainableError(
+                f"the pattern of metric {name!r} is {pattern.pattern!r}, and takes more than {SCAN_S:g} s "
+                f"for a line of {len(line)} characters: avoid a repeat within a repeat, such as (a+)+"
+            ) from None
+
     def finish(self) -> list[dict[str, float]]:
         """What is left at the end of the output."""
         return [self._take()] if self._found else []
@@ -59,10 +81,10 @@ class Scraper:
         return found
 
 
-def _compile(name: str, pattern: str) -> re.Pattern[str]:
+def _compile(name: str, pattern: str) -> Any:
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
+        compiled = regex.compile(pattern)
+    except (regex.error, RecursionError, OverflowError, ValueError) as error:
         raise SpecError(
             f"the pattern of metric {name!r} is {pattern!r}, no regular expression: {error}"
         ) from None
@@ -150,7 +172,7 @@ def _text(value: Any) -> str:
 
 def _exit_message(code: int, tail: Iterable[str]) -> str:
     how = f"exited with code {code}" if code > 0 else f"was ended by {_signal_name(-code)}"
-    last = "\n".join(tail)
+    last = "\n".join(line[:LONGEST_ERROR_LINE] for line in tail)
     return f"the program {how}. Its last lines:\n{last}\nTrainableError: the program {how}"
 
 

@@ -119,7 +119,10 @@ class Session:
         metrics that are no flat or nested dictionary of plain values, and CheckpointError where a checkpoint
         cannot be stored.
         """
-        values = _plain_metrics(metrics)
+        try:
+            values = _plain_metrics(metrics)
+        except RecursionError:
+            raise TrainableError("the metrics are nested without end: report plain numbers") from None
         self._uploads.check()
         staged = None if checkpoint is None else self._uploads.stage(checkpoint)
         with self._lock:
@@ -231,8 +234,10 @@ def _plain_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, An
 
 
 def _plain(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)  # a subclass of the user's would be unknown to the coordinator
     if isinstance(value, int):
         if abs(value) > sys.float_info.max:
             raise ReportError(f"the metric {name!r} is an integer beyond 1.8e308: report a float")
@@ -240,7 +245,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, float):
         return float(value)
     if hasattr(value, "item"):
-        with contextlib.suppress(ValueError, RuntimeError, TypeError):
+        with contextlib.suppress(Exception):
             scalar = value.item()
             if isinstance(scalar, bool | int | float):
                 return scalar

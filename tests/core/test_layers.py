@@ -19,7 +19,7 @@ ROOT = Path(raytune_gp.__file__).parent
 
 LAYERS = (
     ("errors",),
-    ("naming",),
+    ("naming", "kinds", "secrets"),
     ("failures", "patience"),
     ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
     ("space",),
@@ -33,7 +33,7 @@ LAYERS = (
     ("experiment",),
     ("trainable",),
     ("execution",),
-    ("analysis", "results"),
+    ("analysis", "results", "replay"),
     ("callbacks", "progress", "settings", "dashboard"),
     ("afterwards", "audience"),
     ("attaching", "launch"),

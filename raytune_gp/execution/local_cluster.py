@@ -1,0 +1,57 @@
+"""A Ray cluster on this machine alone: every port of it is bound to the loopback interface."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+__all__ = ["connect_or_start", "start_here"]
+
+_SETTINGS: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "include_dashboard": False}
+
+
+def connect_or_start() -> None:
+    """Connect to the cluster at RAY_ADDRESS or on this machine; where there is none, start one."""
+    if os.environ.get("RAY_ADDRESS", "local") == "local":
+        try:
+            if "RAY_ADDRESS" not in os.environ:
+                ray.init(address="auto", **_SETTINGS)
+                return
+        except ConnectionError:
+            pass
+        start_here()
+        return
+    ray.init(**_SETTINGS)
+
+
+def start_here(**settings: Any) -> None:
+    """Start a cluster that no other machine can reach, with further `settings` of `ray.init`.
+
+    Ray's token authentication stays as Ray sets it.
+    """
+    with _loopback():
+        ray.init(address="local", **_SETTINGS, **settings)
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray take 127.0.0.1 for this machine's address, as it does on macOS and Windows.
+
+    Its servers listen there alone then. `ray.init` has no public argument for it: on Linux it makes a local
+    address into the machine's own. A version of Ray without this switch binds what it binds.
+    """
+    from ray._private import ray_constants
+
+    name = "ENABLE_RAY_CLUSTER"
+    before = getattr(ray_constants, name, None)
+    if before is not None:
+        setattr(ray_constants, name, False)
+    try:
+        yield
+    finally:
+        if before is not None:
+            setattr(ray_constants, name, before)
