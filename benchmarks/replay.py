@@ -114,7 +114,9 @@ def main() -> None:
             return experiment
 
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        busy = time.process_time()
         replayed, experiment = timed(restart)
+        busy = time.process_time() - busy
         state: RunState = experiment.state
         decoded, count = timed(lambda: sum(1 for _ in journal.read("run")))
         rows, _ = timed(lambda: sum(1 for _ in journal._rows("run", -1)))
@@ -127,6 +129,7 @@ def main() -> None:
             "file_mb": round(file.stat().st_size / 1e6, 1),
             "made_s": made and round(made, 1),
             "replay_s": round(replayed, 2),
+            "replay_cpu_s": round(busy, 2),
             "of_it_reading_s": round(rows, 2),
             "of_it_decoding_s": round(decoded - rows, 2),
             "of_it_applying_s": round(replayed - decoded, 2),

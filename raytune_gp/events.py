@@ -383,7 +383,7 @@ def event_from_json(kind: str, body: str, version: int = SCHEMA_VERSION) -> Even
             f"an event of type {kind!r} has schema version {version}, and this raytune-gp reads versions up "
             f"to {SCHEMA_VERSION}: install the version that wrote this journal, or a newer one"
         )
-    data = json.loads(body, object_hook=_untag if '"$float"' in body else None)
+    data = json.loads(body, object_hook=_untag) if '"$float"' in body else _decode(body)
     if version < 2 and kind == "SuggestionsRequested":
         del data["pending"]
     if not isinstance(data, dict):
@@ -398,6 +398,9 @@ def event_from_json(kind: str, body: str, version: int = SCHEMA_VERSION) -> Even
 def _is_suggestion(form: Any) -> bool:
     return isinstance(form, dict) and all(isinstance(form.get(k), dict) for k in ("config", "provenance"))
 
+
+_decode = json.JSONDecoder().decode
+"""`json.loads` without its checks of arguments: a restart decodes millions of events."""
 
 DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, AssertionError, ArithmeticError)
 """What comes of JSON, or of events, that no version of this software wrote."""

@@ -137,21 +137,24 @@ class History:
 
     def append(self, step: int, metrics: Mapping[str, Any], at: float) -> None:
         """Add the report of `step`, made at time `at` (seconds)."""
+        columns, found = self.columns, 0
         for name, value in metrics.items():
-            if not _is_number(value):
+            if not isinstance(value, float) and not _is_number(value):
                 continue
-            column = self.columns.get(name)
+            column = columns.get(name)
             if column is None:
-                column = self.columns[name] = array("d", [math.nan]) * len(self.steps)
-            column.append(float(value))
-            if math.isnan(value):
+                column = columns[name] = array("d", [math.nan]) * len(self.steps)
+            column.append(value)
+            found += 1
+            if value != value:
                 self.nans.setdefault(name, []).append(step)
         self.steps.append(step)
         self.times.append(at)
-        count = len(self.steps)
-        for column in self.columns.values():
-            if len(column) < count:
-                column.append(math.nan)
+        if found < len(columns):
+            count = len(self.steps)
+            for column in columns.values():
+                if len(column) < count:
+                    column.append(math.nan)
         self.last = dict(metrics)
 
     def truncate(self, step: int) -> None:

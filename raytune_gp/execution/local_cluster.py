@@ -15,17 +15,22 @@ _SETTINGS: dict[str, Any] = {"log_to_driver": False, "configure_logging": False,
 
 
 def connect_or_start() -> None:
-    """Connect to the cluster at RAY_ADDRESS or on this machine; where there is none, start one."""
-    if os.environ.get("RAY_ADDRESS", "local") == "local":
-        try:
-            if "RAY_ADDRESS" not in os.environ:
-                ray.init(address="auto", **_SETTINGS)
-                return
-        except ConnectionError:
-            pass
+    """Connect to the cluster that `ray.init()` finds: at RAY_ADDRESS, or begun by `ray start` on this machine.
+
+    Where there is none, start one. Local clusters of other processes are left alone.
+    """
+    address = os.environ.get("RAY_ADDRESS") or _begun_by_ray_start()
+    if address in (None, "local"):
         start_here()
-        return
-    ray.init(**_SETTINGS)
+    else:
+        ray.init(**_SETTINGS)
+
+
+def _begun_by_ray_start() -> str | None:
+    """The address of the cluster that `ray start` began on this machine. Ray has no public word for it."""
+    from ray._private import services
+
+    return services.find_bootstrap_address(None)
 
 
 def start_here(**settings: Any) -> None:

@@ -45,10 +45,15 @@ def trials(directory: Path, run: str) -> list[dict[str, Any]]:
 
 def test_a_function_next_to_the_run_file(tmp_path: Path, write: Callable[..., Path]) -> None:
     path = write()
-    done = shell(tmp_path, "run", path, "--name", "function")
+    path.write_text(path.read_text().replace("random", "{name: gp, initial: 1}"))
+    done = shell(tmp_path, "run", path, "--name", "function", "--num-samples", 5)
     assert done.returncode == 0, done.stderr
     found = trials(tmp_path, "function")
-    assert [t["status"] for t in found] == ["COMPLETED"] * 3
+    assert [t["status"] for t in found] == ["COMPLETED"] * 5
+    assert found[-1]["provenance"]["method"] == "gp"
+    again = shell(tmp_path, "replay", "function")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert " 0 not" in again.stdout
     assert {(t["metrics"]["where"], t["metrics"]["mark"]) for t in found} == {(str(path.parent), "7")}
 
 
