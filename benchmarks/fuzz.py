@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import command_line, machine
+from benchmarks.measure import command_line, write
 from raytune_gp import tune
 from raytune_gp.analysis.report import write_report
 from raytune_gp.analysis.summary import summary
@@ -611,10 +611,7 @@ def main() -> None:
                     print(f"--- {target}, seed {seed}\n{shown}", flush=True)
         print(f"{target}: {count}", flush=True)
     total = {name: sum(count[name] for count in known.values()) for name in ("inputs", "crashes")}
-    result = {"command": "python -m benchmarks.fuzz", **machine(), **total, "targets": known}
-    print(json.dumps(total))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write({"command": "python -m benchmarks.fuzz", **total, "targets": known}, arguments.out)
 
 
 if __name__ == "__main__":

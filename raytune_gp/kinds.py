@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from operator import attrgetter
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 __all__ = ["check_fields"]
-
-
-def check_fields(record: Any) -> None:
-    """Raise TypeError where a field of the dataclass `record` is not of its kind; lists are looked into."""
-    for name, kinds, items in _kinds_of(type(record)):  # type: ignore[arg-type]
-        value = getattr(record, name)
-        kind = type(value)
-        if kind not in kinds:
-            raise TypeError(f"{name} is {value!r:.100}")
-        if items and kind in _LISTS and not all(type(item) in items for item in value):
-            raise TypeError(f"{name} is {value!r:.100}")
-
 
 _LISTS = (list, tuple)
 _ANY: tuple[type, ...] = ()
 
 
+def check_fields(record: Any) -> None:
+    """Raise TypeError where a field of the dataclass `record` is not of its kind; lists are looked into."""
+    known = _kinds_of(type(record))  # type: ignore[arg-type]
+    values = known.values(record)
+    if tuple(map(type, values)) in known.sound:
+        return
+    has_lists = False
+    for (name, kinds, items), value in zip(known.fields, values, strict=True):
+        ok = not kinds or type(value) in kinds
+        if items and type(value) in _LISTS:
+            has_lists = True
+            ok = ok and all(type(item) in items for item in value)
+        if not ok:
+            raise TypeError(f"{name} is {value!r:.100}")
+    if not has_lists:
+        known.sound.add(tuple(map(type, values)))
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Of a class: its fields with the types of each and of its items (none: anything), and how to read them.
+
+    `sound` are combinations of types that were found in order: a restart checks millions of records.
+    """
+
+    fields: Sequence[tuple[str, frozenset[type], frozenset[type]]]
+    values: Callable[[Any], tuple[Any, ...]]
+    sound: set[tuple[type, ...]] = field(default_factory=set)
+
+
 @cache
-def _kinds_of(record: type[Any]) -> list[tuple[str, frozenset[type], frozenset[type]]]:
-    """The fields of a class, with the types of each and of its items; what may be anything left out."""
+def _kinds_of(record: type[Any]) -> _Fields:
     hints = {n: h for n, h in get_type_hints(record).items() if n in record.__dataclass_fields__}
     found = [(name, frozenset(_kinds(hint)), frozenset(_items(hint))) for name, hint in hints.items()]
-    return [(name, kinds, items) for name, kinds, items in found if kinds]
+    read: Callable[[Any], Any] = attrgetter(*hints)
+    return _Fields(found, read if len(hints) > 1 else lambda record: (read(record),))
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
