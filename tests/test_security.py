@@ -165,7 +165,7 @@ def test_markup_in_a_run_is_text_in_its_report(tmp_path: Path) -> None:
 
 PORTS = """
 import os, psutil, ray
-from raytune_gp.execution.driver import init_ray
+from raytune_gp.execution.cluster import init_ray
 
 init_ray()
 

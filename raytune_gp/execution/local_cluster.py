@@ -15,7 +15,7 @@ _SETTINGS: dict[str, Any] = {"log_to_driver": False, "configure_logging": False,
 
 
 def connect_or_start() -> None:
-    """Connect to the cluster that `ray.init()` finds: at RAY_ADDRESS, or begun by `ray start` on this machine.
+    """Connect to the cluster that `ray.init()` finds: at RAY_ADDRESS, or begun by `ray start` here.
 
     Where there is none, start one. Local clusters of other processes are left alone.
     """
