@@ -2,14 +2,16 @@
 
 A `SimulatedCluster` holds the clock and the workers, and outlives coordinators as real workers do; a
 `SimulatedExecutor` is one coordinator's connection to it. Messages take time, and can be lost, doubled and
-delayed; workers can die. A trainable is a learning curve: what it reports, and how long each step takes.
+delayed; workers and nodes can die. A trainable is a learning curve: what it reports, and how long each step
+takes. The cluster keeps a ledger of what its workers have said and of the faults that it made, to hold a run's
+journal against.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 
 from raytune_gp import messages as msg
 from raytune_gp.execution.outbox import Outbox
+from raytune_gp.failures import FailureKind
 from raytune_gp.protocols import Advisor
 from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trial import Config
@@ -32,10 +35,10 @@ MAX_INPUTS = 500
 
 @dataclass(frozen=True)
 class Network:
-    """How messages travel. Times in seconds of virtual time; `loss` and `duplication` are probabilities.
+    """How messages travel. Times in seconds of virtual time; `loss`, `duplication`, `delay` are probabilities.
 
-    `suggest_s` is what the searcher takes. With `jitter` each time is multiplied by a random factor between
-    1 - jitter and 1 + jitter.
+    `suggest_s` is what the searcher takes. A delayed message takes `delay_s` more. With `jitter` each time is
+    multiplied by a random factor between 1 - jitter and 1 + jitter.
     """
 
     latency_s: float = 0.001
@@ -45,18 +48,29 @@ class Network:
     jitter: float = 0.0
     loss: float = 0.0
     duplication: float = 0.0
+    delay: float = 0.0
+    delay_s: float = 5.0
 
 
 class SimulatedCluster:
-    """The clock, the workers, and what is under way between them."""
+    """The clock, the workers, and what is under way between them.
 
-    def __init__(self, curve: Curve, *, slots: int, network: Network | None = None, seed: int = 0):
+    Slot i is on node i modulo `nodes`. `ledger` holds every item in the order in which workers said them,
+    `dead` the workers that are gone and why, `faults` how many messages were lost, doubled and delayed.
+    """
+
+    def __init__(
+        self, curve: Curve, *, slots: int, nodes: int = 1, network: Network | None = None, seed: int = 0
+    ):
         self.curve = curve
         self.slots = slots
+        self.nodes = nodes
         self.network = network or Network()
         self.clock = 0.0
         self.workers: dict[str, _Worker] = {}
-        self.dead: set[str] = set()
+        self.dead: dict[str, FailureKind] = {}
+        self.ledger: list[msg.Item] = []
+        self.faults: Counter[str] = Counter()
         self.busy_s: dict[str, float] = {}
         self.connections = itertools.count(1)
         self.rng = np.random.default_rng(seed)
@@ -80,16 +94,28 @@ class SimulatedCluster:
             self.clock = max(self.clock, deadline)
         return False
 
-    def chance(self, probability: float) -> bool:
-        """Whether something of this probability happens now."""
-        return probability > 0 and bool(self.rng.random() < probability)
+    def chance(self, fault: str) -> bool:
+        """Whether the network makes this fault (loss, duplication or delay) now."""
+        probability = getattr(self.network, fault)
+        happens = probability > 0 and bool(self.rng.random() < probability)
+        self.faults[fault] += happens
+        return happens
 
-    def kill(self, worker_id: str) -> None:
+    def delayed(self, seconds: float) -> float:
+        """How long the next message is under way, of which that is usual."""
+        return seconds + (self.network.delay_s if self.chance("delay") else 0.0)
+
+    def kill(self, worker_id: str, failure: FailureKind = FailureKind.WORKER_LOST) -> None:
         """The worker is gone, with its outbox. Its coordinator learns of it after the latency."""
         worker = self.workers.pop(worker_id, None)
         if worker is not None:
+            self.dead[worker_id] = failure
             worker.die()
-            self.dead.add(worker_id)
+
+    def kill_node(self, node: str) -> None:
+        """The node is gone, with all its workers."""
+        for worker_id in [w.id for w in self.workers.values() if w.node == node]:
+            self.kill(worker_id, FailureKind.NODE_LOST)
 
 
 @dataclass
@@ -97,6 +123,7 @@ class _Worker:
     """A simulated worker: an outbox, and at most one attempt that goes on by the clock."""
 
     id: str
+    node: str
     cluster: SimulatedCluster
     outbox: Outbox = field(init=False)
     listener: Callable[[], None] = lambda: None
@@ -170,7 +197,7 @@ class _Worker:
 
     def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> None:
         assert self.current is not None
-        self.outbox.append(*self.current, kind, self.cluster.clock, body)
+        self.cluster.ledger.append(self.outbox.append(*self.current, kind, self.cluster.clock, body))
         self.listener()
 
 
@@ -210,27 +237,29 @@ class SimulatedExecutor:
 
     def send(self, command: msg.Command) -> None:
         """Carry out `command` after the network's latency, twice where it is doubled."""
-        for _ in range(2 if self._cluster.chance(self._cluster.network.duplication) else 1):
+        for _ in range(2 if self._cluster.chance("duplication") else 1):
             self._dispatch(command)
 
     def _dispatch(self, command: msg.Command) -> None:
         network = self._cluster.network
         match command:
             case msg.Connect():
-                wait = network.start_worker_s if command.create else network.latency_s
-                self._cluster.after(wait, lambda: self._connect(command))
+                usual = network.start_worker_s if command.create else network.latency_s
+                self._cluster.after(self._cluster.delayed(usual), lambda: self._connect(command))
             case msg.Suggest():
                 if command.request not in self._asked:
                     self._asked.add(command.request)
                     self._later(network.suggest_s, lambda: self._put(self._advisor.ask(command)))
             case msg.Release():
-                self._cluster.after(network.latency_s, lambda: self._release(command.worker))
+                self._cluster.after(
+                    self._cluster.delayed(network.latency_s), lambda: self._release(command.worker)
+                )
             case msg.Start() | msg.Interrupt() | msg.Acknowledge():
                 self._deliver(command)
 
     def _deliver(self, command: msg.Start | msg.Interrupt | msg.Acknowledge) -> None:
         """Bring a command to its worker; a lost one is sent again, as Ray's calls are."""
-        if self._cluster.chance(self._cluster.network.loss):
+        if self._cluster.chance("loss"):
             self._cluster.after(self._cluster.network.retry_s, lambda: self._deliver(command))
             return
 
@@ -246,26 +275,27 @@ class SimulatedExecutor:
                 case msg.Acknowledge():
                     worker.outbox.acknowledge(command.seq)
 
-        self._cluster.after(self._cluster.network.latency_s, arrive)
+        self._cluster.after(self._cluster.delayed(self._cluster.network.latency_s), arrive)
 
     def _connect(self, command: msg.Connect) -> None:
         cluster = self._cluster
         worker = cluster.workers.get(command.worker)
         if worker is None and command.create and command.worker not in cluster.dead:
-            worker = cluster.workers[command.worker] = _Worker(command.worker, cluster)
+            node = f"node{command.slot % cluster.nodes}"
+            worker = cluster.workers[command.worker] = _Worker(command.worker, node, cluster)
         if worker is None:
-            self._put(msg.WorkerVanished(command.worker, "it was not found"))
+            self._vanished(command.worker, "it was not found")
             return
         if worker.connection > self._number:
             return
         worker.connection = self._number
         self._cursors[command.worker] = command.after_seq
-        latency = cluster.network.latency_s
-        worker.listener = lambda: self._later(latency, lambda: self._read(command.worker))
+        latency_s = cluster.network.latency_s
+        worker.listener = lambda: self._later(cluster.delayed(latency_s), lambda: self._read(command.worker))
         worker.on_death = lambda: self._later(
-            latency, lambda: self._put(msg.WorkerVanished(command.worker, "it died"))
+            cluster.delayed(latency_s), lambda: self._vanished(command.worker, "it died")
         )
-        self._put(msg.WorkerArrived(command.worker, "simulated", 0))
+        self._put(msg.WorkerArrived(command.worker, worker.node, 0))
         self._read(command.worker)
 
     def _read(self, worker_id: str) -> None:
@@ -276,10 +306,10 @@ class SimulatedExecutor:
         items = worker.outbox.read(self._cursors[worker_id])
         if not items:
             return
-        if self._cluster.chance(self._cluster.network.loss):
+        if self._cluster.chance("loss"):
             self._later(self._cluster.network.retry_s, lambda: self._read(worker_id))
             return
-        for _ in range(2 if self._cluster.chance(self._cluster.network.duplication) else 1):
+        for _ in range(2 if self._cluster.chance("duplication") else 1):
             self._inputs.extend(items)
         self._cursors[worker_id] = items[-1].seq
         self._read(worker_id)
@@ -288,8 +318,12 @@ class SimulatedExecutor:
         if worker_id in self._cluster.workers:
             self._cluster.kill(worker_id)
         else:
-            self._cluster.dead.add(worker_id)
-            self._put(msg.WorkerVanished(worker_id, "it was released"))
+            self._cluster.dead.setdefault(worker_id, FailureKind.WORKER_LOST)
+            self._vanished(worker_id, "it was released")
+
+    def _vanished(self, worker_id: str, reason: str) -> None:
+        failure = self._cluster.dead.get(worker_id, FailureKind.WORKER_LOST)
+        self._put(msg.WorkerVanished(worker_id, reason, failure))
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         def run() -> None:

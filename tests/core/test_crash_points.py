@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.chaos.crashes import Crash, FragileExecutor, FragileJournal, Plan
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.errors import StaleTermError
@@ -24,51 +25,6 @@ from tests.support import MemoryJournal, Simulation, make_spec, noisy_curve
 
 STEPS = 3
 SPEC = make_spec(num_samples=5, max_failures=1, stop={"score": 4.2}, keep_checkpoints=2)
-
-
-class Crash(BaseException):
-    """The coordinator's process is gone."""
-
-
-class Plan:
-    """Crashes at the `at`-th point that is passed; counts the points, and what they were."""
-
-    def __init__(self, at: int | None = None):
-        self.at = at
-        self.points: list[str] = []
-
-    def point(self, what: str) -> None:
-        self.points.append(what)
-        if len(self.points) - 1 == self.at:
-            raise Crash(what)
-
-
-class FragileJournal(MemoryJournal):
-    """A journal whose user crashes before or after a commit."""
-
-    plan = Plan()
-
-    def append(self, *args: Any) -> None:
-        self.plan.point("before a commit")
-        super().append(*args)
-        self.plan.point("after a commit")
-
-
-class FragileExecutor:
-    """An executor whose user crashes before or after a command."""
-
-    def __init__(self, executor: SimulatedExecutor, plan: Plan):
-        self._executor = executor
-        self._plan = plan
-
-    def send(self, command: msg.Command) -> None:
-        name = type(command).__name__
-        self._plan.point(f"before {name}")
-        self._executor.send(command)
-        self._plan.point(f"after {name}")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._executor, name)
 
 
 def curve(config: Config, first: int) -> Any:
@@ -85,7 +41,7 @@ def curve(config: Config, first: int) -> Any:
 
 def simulate(plans: Sequence[Plan], outage_s: float = 0.0) -> Simulation:
     """A run whose n-th coordinator follows the n-th plan, `outage_s` after its predecessor's crash."""
-    journal = FragileJournal()
+    journal = FragileJournal(MemoryJournal())
     run = Simulation(SPEC, curve, slots=2, journal=journal)
     for plan in plans:
         journal.plan = plan

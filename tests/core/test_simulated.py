@@ -56,7 +56,7 @@ def test_time_passes_only_in_steps_and_only_to_the_deadline() -> None:
     assert executor.now() == 0.0
     assert executor.next(5.0) == []
     assert executor.now() == 5.0
-    assert executor.next(50.0) == [msg.WorkerArrived("w0/1", "simulated", 0)]
+    assert executor.next(50.0) == [msg.WorkerArrived("w0/1", "node0", 0)]
     assert executor.now() == 10.0
     assert executor.next(None) == [], "nothing is under way"
 
