@@ -58,6 +58,7 @@ class Scenario:
     spec: ExperimentSpec
     slots: int
     nodes: int
+    checkpoint_every: int
     total: int
     lessons: tuple[Lesson, ...]
     median: bool
@@ -137,20 +138,23 @@ def draw(rng: random.Random) -> Scenario:
         spec,
         slots=rng.randint(1, 4),
         nodes=rng.randint(1, 3),
+        checkpoint_every=(every := rng.randint(1, 3)),
         total=total,
-        lessons=tuple(_draw_lesson(rng, failures) for _ in range(total)),
+        lessons=tuple(_draw_lesson(rng, failures, every) for _ in range(total)),
         median=rng.random() < 0.25,
         uses_results=rng.random() < 0.7,
     )
 
 
-def _draw_lesson(rng: random.Random, failures: int) -> Lesson:
+def _draw_lesson(rng: random.Random, failures: int, checkpoint_every: int) -> Lesson:
+    """Where a trial is to fail once, a retry is allowed, and there is a checkpoint to resume from."""
     steps = rng.randint(1, 5)
-    fails, once = rng.random() < 0.25, failures > 0 and rng.random() < 0.5
+    fails_at = rng.randrange(steps) if rng.random() < 0.3 else None
+    once = fails_at is not None and failures > 0 and fails_at % checkpoint_every == 0 and rng.random() < 0.6
     return Lesson(
         scores=tuple(math.nan if rng.random() < 0.03 else rng.gauss(0, 1) for _ in range(steps)),
         seconds=tuple(0.05 + min(3.0, rng.expovariate(1.0)) for _ in range(steps)),
-        fails_at=rng.randrange(steps) if fails else None,
+        fails_at=fails_at,
         once=once,
     )
 
@@ -187,6 +191,7 @@ def play(scenario: Scenario, faults: Faults, journal: Any, run: str) -> Run:
         scenario.curve,
         slots=scenario.slots,
         nodes=scenario.nodes,
+        checkpoint_every=scenario.checkpoint_every,
         network=faults.network,
         seed=faults.seed,
     )

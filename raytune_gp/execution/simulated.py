@@ -55,16 +55,24 @@ class Network:
 class SimulatedCluster:
     """The clock, the workers, and what is under way between them.
 
-    Slot i is on node i modulo `nodes`. `ledger` holds every item in the order in which workers said them,
+    Slot i is on node i modulo `nodes`; a trial makes a checkpoint each `checkpoint_every` steps. `ledger` holds every item in the order in which workers said them,
     `dead` the workers that are gone and why, `faults` how many messages were lost, doubled and delayed.
     """
 
     def __init__(
-        self, curve: Curve, *, slots: int, nodes: int = 1, network: Network | None = None, seed: int = 0
+        self,
+        curve: Curve,
+        *,
+        slots: int,
+        nodes: int = 1,
+        checkpoint_every: int = 1,
+        network: Network | None = None,
+        seed: int = 0,
     ):
         self.curve = curve
         self.slots = slots
         self.nodes = nodes
+        self.checkpoint_every = checkpoint_every
         self.network = network or Network()
         self.clock = 0.0
         self.workers: dict[str, _Worker] = {}
@@ -180,10 +188,12 @@ class _Worker:
             if not self.alive:
                 return
             body = {"training_iteration": step, "time_total_s": total_s + seconds, **metrics}
-            self._say("report", {"step": step, "metrics": body, "checkpoint": True})
+            saves = step % self.cluster.checkpoint_every == 0
+            self._say("report", {"step": step, "metrics": body, "checkpoint": saves})
             assert self.current is not None
-            path = f"{self.current[0]}/{self.current[1]}/{step}"
-            self._say("checkpoint", {"step": step, "path": path})
+            if saves:
+                path = f"{self.current[0]}/{self.current[1]}/{step}"
+                self._say("checkpoint", {"step": step, "path": path})
             if self.current in self.interrupted:
                 self._end("interrupted")
             else:
