@@ -1,4 +1,4 @@
-"""Does a run's account hold: against the ledger of its workers, against its trials, against an undisturbed run?"""
+"""Does a run's account hold against its workers' ledger, its trials' lessons, and an undisturbed run?"""
 
 from __future__ import annotations
 

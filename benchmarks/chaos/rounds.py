@@ -1,8 +1,8 @@
 """One round: a small run drawn at random, played with and without random faults in virtual time.
 
-Experiment, loop and SQL journal are the real ones, the cluster is the simulated one. What a trial does depends
-on its number and its step alone, so faults change when things happen, and never what comes of them; under the
-median rule, which compares with what others have reported so far, they may change that too.
+Experiment, loop and SQL journal are the real ones, the cluster is the simulated one. What a trial does
+depends on its number and its step alone, so faults change when things happen, and never what comes of them;
+under the median rule, which compares with what others have reported so far, they may change that too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_DEATHS = 4
 MAX_CRASHES = 4
 """Coordinators that crash in a round: six in a row without progress end a run, as they should."""
 
-MAX_TURNS = 20_000
+MAX_TURNS = 5_000
 """A run that is not over after so many turns hangs."""
 
 
@@ -97,7 +97,7 @@ class Faults:
     away; `deaths` the times at which a worker (or a node) dies. Times in seconds of virtual time.
     """
 
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
     crashes: tuple[int, ...] = ()
     outages: tuple[float, ...] = ()
     deaths: tuple[tuple[float, bool], ...] = ()

@@ -3,8 +3,7 @@
 A `SimulatedCluster` holds the clock and the workers, and outlives coordinators as real workers do; a
 `SimulatedExecutor` is one coordinator's connection to it. Messages take time, and can be lost, doubled and
 delayed; workers and nodes can die. A trainable is a learning curve: what it reports, and how long each step
-takes. The cluster keeps a ledger of what its workers have said and of the faults that it made, to hold a run's
-journal against.
+takes. The cluster keeps a ledger of what its workers have said, to hold a run's journal against.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MAX_INPUTS = 500
 
 @dataclass(frozen=True)
 class Network:
-    """How messages travel. Times in seconds of virtual time; `loss`, `duplication`, `delay` are probabilities.
+    """How messages travel, in seconds of virtual time; `loss`, `duplication`, `delay` are probabilities.
 
     `suggest_s` is what the searcher takes. A delayed message takes `delay_s` more. With `jitter` each time is
     multiplied by a random factor between 1 - jitter and 1 + jitter.
@@ -55,8 +54,9 @@ class Network:
 class SimulatedCluster:
     """The clock, the workers, and what is under way between them.
 
-    Slot i is on node i modulo `nodes`; a trial makes a checkpoint each `checkpoint_every` steps. `ledger` holds every item in the order in which workers said them,
-    `dead` the workers that are gone and why, `faults` how many messages were lost, doubled and delayed.
+    Slot i is on node i modulo `nodes`; a trial makes a checkpoint each `checkpoint_every` steps. `ledger`
+    holds every item in the order in which workers said them, `dead` the workers that are gone and why,
+    `faults` how many messages were lost, doubled and delayed.
     """
 
     def __init__(

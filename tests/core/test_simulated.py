@@ -9,6 +9,7 @@ import pytest
 
 from raytune_gp import messages as msg
 from raytune_gp.execution.simulated import MAX_INPUTS, Network, SimulatedCluster, SimulatedExecutor
+from raytune_gp.failures import FailureKind
 from raytune_gp.trial import CheckpointRecord
 from tests.support import Numbers, Simulation, flat_curve, make_spec
 
@@ -113,6 +114,41 @@ def test_a_killed_worker_vanishes_and_its_name_is_not_used_again() -> None:
     assert after(executor, 9.0, CONNECT) == [msg.WorkerVanished("w0/1", "it died")]
     assert after(executor, 9.0) == [msg.WorkerVanished("w0/1", "it was not found")]
     assert made.workers == {}
+
+
+def test_a_node_takes_its_workers_with_it_and_a_later_coordinator_learns_why() -> None:
+    made = SimulatedCluster(flat_curve(), slots=4, nodes=2)
+    executor = SimulatedExecutor(made, Numbers())
+    names = [f"w{slot}/1" for slot in range(4)]
+    after(executor, 2.0, *[msg.Connect(name, slot, True, 0) for slot, name in enumerate(names)])
+    after(executor, 2.0)
+    made.kill_node("node1")
+    assert sorted(made.workers) == ["w0/1", "w2/1"]
+    lost = [msg.WorkerVanished(name, "it died", FailureKind.NODE_LOST) for name in ("w1/1", "w3/1")]
+    assert after(executor, 1.0) == lost
+    later = SimulatedExecutor(made, Numbers())
+    later.send(msg.Connect("w3/1", 3, False, 0))
+    assert msg.WorkerVanished("w3/1", "it was not found", FailureKind.NODE_LOST) in after(later, 1.0)
+
+
+def test_a_delayed_message_is_late_and_is_counted() -> None:
+    made = cluster(delay=1.0, delay_s=7.0)
+    executor = connected(made)
+    assert after(executor, 7.9) == [msg.SlotsOffered(2)]
+    assert after(executor, 0.2) == [msg.WorkerArrived("w0/1", "node0", 0)]
+    assert made.faults["delay"] == 1
+
+
+def test_the_ledger_has_what_was_said_though_nobody_listened() -> None:
+    made = SimulatedCluster(flat_curve(4), slots=1, checkpoint_every=2)
+    executor = connected(made)
+    after(executor, 1.5, start())
+    executor.disconnect()
+    while made.step(20.0):
+        pass
+    kinds = ["started", "report", "report", "checkpoint", "report", "report", "checkpoint", "ended"]
+    assert [item.kind for item in made.ledger] == kinds
+    assert [item.body["checkpoint"] for item in made.ledger if item.kind == "report"] == [False, True] * 2
 
 
 def test_a_release_that_overtakes_the_creation_wins() -> None:
