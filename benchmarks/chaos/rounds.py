@@ -220,6 +220,8 @@ def play(scenario: Scenario, faults: Faults, journal: Any, run: str) -> Run:
             until = cluster.clock + faults.outages[number]
             while cluster.step(until):
                 pass
+    while cluster.step(None):
+        pass  # what is still under way arrives: a release among it ends its worker
     events = [event for _, event in journal.read(run)]
     met += cluster.faults
     points = sum(len(plan.points) for plan in plans)
