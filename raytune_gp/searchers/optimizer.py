@@ -88,7 +88,7 @@ class Optimizer:
         self._check(config)
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise SpaceError(f"value is {value!r}; it must be a number, or None for a failed config")
-        finite = value is not None and abs(value) <= sys.float_info.max
+        finite = value is not None and abs(float(value)) <= sys.float_info.max
         form = self.space.to_json(config)
         with self._lock:
             key = self._key(form)
