@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import sys
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from raytune_gp.protocols import Searcher
 from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.space import SearchSpace
+from raytune_gp.space.checks import is_finite_number
 from raytune_gp.trial import Config, Metric, Observation, Suggestion
 
 __all__ = ["Optimizer"]
@@ -88,7 +88,7 @@ class Optimizer:
         self._check(config)
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise SpaceError(f"value is {value!r}; it must be a number, or None for a failed config")
-        finite = value is not None and abs(float(value)) <= sys.float_info.max
+        finite = is_finite_number(value)
         form = self.space.to_json(config)
         with self._lock:
             key = self._key(form)

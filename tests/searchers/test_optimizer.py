@@ -90,7 +90,7 @@ def test_configs_that_were_not_asked_for_teach_it_too() -> None:
     assert optimizer.best == ({"x": 0.25, "k": 3}, 7.0)
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, 10**400])
 def test_failures_are_observations_without_a_value(value: float | None) -> None:
     optimizer, spy = spied()
     [suggestion] = optimizer.ask()
