@@ -129,7 +129,8 @@ class GPSearcher:
         """What trials of `configs` (n) would report: median, and both ends of the central `share`, n each.
 
         Noise is included, failure is not. Raises SpecError where fewer than ten observations have a value or
-        `share` is not between 0 and 1, and ArithmeticError where no model is to be trusted.
+        `share` is not between 0 and 1, Uncalibrated where no model is to be trusted, and what the numerics
+        raise.
         """
         values = int(np.isfinite(self._known.values).sum())
         if values < _FEWEST_TO_PREDICT:
@@ -173,7 +174,12 @@ class GPSearcher:
         )
         seed = int(rng.integers(2**31))
         batch = GreedyBatch(
-            model.posterior, model.incumbent, model.best, self._pending, weights=model.weights, seed=seed
+            model.surrogate.posterior,
+            model.incumbent,
+            model.best,
+            self._pending,
+            weights=model.weights,
+            seed=seed,
         )
         return _Fitted(model, batch)
 
@@ -185,12 +191,13 @@ class GPSearcher:
         rng: np.random.Generator,
     ) -> tuple[Config, dict[str, Any]]:
         """The config of highest log-EI, and what the surrogate says of it."""
-        model, batch, region = fitted.model, fitted.batch, self._region(fixed)
-        candidate, improvement = batch.propose(region, lambda x: self._key(x, fixed) in taken, rng)
+        model, region = fitted.model, self._region(fixed)
+        surrogate = model.surrogate
+        candidate, improvement = fitted.batch.propose(region, lambda x: self._key(x, fixed) in taken, rng)
         point = region.masked(candidate.x[None])
-        means, variances = model.posterior.marginals(point)
+        means, variances = surrogate.posterior.marginals(point)
         mean, variance = float(means[0, 0]), float(variances[0])
-        median, half_width = model.warp.inverse(mean, variance**0.5)
+        median, half_width = surrogate.warp.inverse(mean, variance**0.5)
         provenance = {
             "method": "gp",
             "predicted_mean": median,
@@ -198,11 +205,11 @@ class GPSearcher:
             "log_ei": float(improvement(point)[0]),
             "aim": "exploit" if mean > model.incumbent else "explore",
         }
-        provenance["coverage_50"], provenance["coverage_90"] = model.coverage
+        provenance["coverage_50"], provenance["coverage_90"] = surrogate.coverage
         if model.feasibilities:
             log_feasible = sum(float(feasibility(point)[0]) for feasibility in model.feasibilities)
             provenance["probability_feasible"] = math.exp(log_feasible)
-        if isinstance(model.warp, RankWarp):
+        if isinstance(surrogate.warp, RankWarp):
             provenance["warp"] = "ranks"
         if candidate.exhausted:
             provenance["exhausted"] = True

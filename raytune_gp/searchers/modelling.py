@@ -1,7 +1,7 @@
-"""From a snapshot to a fitted model: warp, surrogate, what failures say, and whether to trust it.
+"""From a snapshot to a fitted model: warp, surrogate, whether to trust it, and what failures say.
 
-A model is trusted as long as its leave-one-out intervals hold as many of the known values as they should. One
-that is not is fitted to ranks instead; if that does not help either, `Uncalibrated` says so.
+A surrogate is trusted as long as its leave-one-out intervals hold as many of the known values as they should.
+One that is not is fitted to ranks instead; if that does not help either, `Uncalibrated` says so.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.posterior import GPPosterior
 from raytune_gp.surrogate.ranks import RankWarp
 from raytune_gp.surrogate.thinning import thinned
-from raytune_gp.surrogate.transforms import OutputWarp
+from raytune_gp.surrogate.transforms import OutputWarp, Warp
 
-__all__ = ["Known", "Model", "Uncalibrated", "model_of"]
+__all__ = ["Known", "Model", "Surrogate", "Uncalibrated", "model_of", "surrogate_of"]
 
-_CENTRAL = {50: 0.6745, 90: 1.6449}  # half the widths of these intervals of a standard normal, in per cent
+_CENTRAL_50, _CENTRAL_90 = 0.6745, 1.6449  # half the widths of these intervals of a standard normal
 _JUDGED_FROM = 10  # values from which on coverage is judged
 _DOUBT = 3.0  # deviations of chance by which coverage must fall short
 _BENT_FROM = 5  # observations a dimension from which on columns are bent
@@ -56,34 +56,74 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A fitted surrogate, and what a search with it needs.
+class Surrogate:
+    """A fitted surrogate that is to be trusted.
 
     Attributes:
-        posterior: f given what is finished.
         warp: from the metric to the posterior's targets.
+        posterior: f given what is known at the rows `kept`.
+        kept: indices, ascending; all rows where the posterior can take them.
+        smoothed: the posterior means at those rows.
+        coverage: the shares of the known values in the central 50 and 90 % intervals of what all the others
+            predict.
+        refitted: whether the hyperparameters are new, or those of the memory.
+        fitted_to: how many observations were known when they were fitted.
+    """
+
+    warp: Warp
+    posterior: GPPosterior
+    kept: np.ndarray
+    smoothed: np.ndarray
+    coverage: tuple[float, float]
+    refitted: bool
+    fitted_to: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """A surrogate, and what a search with it needs.
+
+    Attributes:
         incumbent: the best posterior mean at a config that has a value.
         best: places (k x d) of the best configs.
         feasibilities: for each kind of failure that was seen.
         plateaus: where the objective is known to be flat.
-        coverage: the shares of the known values in the central 50 and 90 % intervals of what all the others
-            predict.
         memory: JSON, to go on from at the next fit.
     """
 
-    posterior: GPPosterior
-    warp: OutputWarp | RankWarp
+    surrogate: Surrogate
     incumbent: float
     best: np.ndarray
     feasibilities: tuple[Feasibility, ...]
     plateaus: Plateaus | None
-    coverage: tuple[float, float]
     memory: dict[str, Any]
 
     @property
     def weights(self) -> tuple[LogWeight, ...]:
         """What expected improvement is multiplied by."""
         return (*self.feasibilities, self.plateaus) if self.plateaus else self.feasibilities
+
+
+def surrogate_of(
+    known: Known,
+    features: FeatureMap,
+    *,
+    maximise: bool,
+    memory: Mapping[str, Any] | None,
+    rng: np.random.Generator,
+    device: str,
+) -> Surrogate:
+    """The surrogate of what is `known`; hyperparameters in `memory` stay where little is new.
+
+    Raises Uncalibrated, and what the numerics raise.
+    """
+    for warp in (OutputWarp, RankWarp):
+        found = _fitted(known, features, warp.fit(known.values, maximise=maximise), memory, rng, device)
+        if _calibrated(found.coverage, int(np.isfinite(known.values).sum())):
+            return found
+    raise Uncalibrated(
+        "central intervals of 50 and 90 % hold {:.0%} and {:.0%} of the known values".format(*found.coverage)
+    )
 
 
 def model_of(
@@ -95,99 +135,102 @@ def model_of(
     rng: np.random.Generator,
     device: str,
 ) -> Model:
-    """The model of what is `known`; hyperparameters in `memory` stay where little is new.
-
-    Raises Uncalibrated, and what the numerics raise.
-    """
+    """The surrogate of what is `known`, as `surrogate_of` makes it, with what a search needs beside it."""
     features = FeatureMap(columns)
-    for warp in (OutputWarp, RankWarp):
-        model = _model(known, features, warp.fit(known.values, maximise=maximise), memory, rng, device)
-        if _calibrated(model.coverage, int(np.isfinite(known.values).sum())):
-            return model
-    raise Uncalibrated(
-        "central intervals of 50 and 90 % hold {:.0%} and {:.0%} of the known values".format(*model.coverage)
-    )
-
-
-def _model(
-    known: Known,
-    features: FeatureMap,
-    warp: OutputWarp | RankWarp,
-    memory: Mapping[str, Any] | None,
-    rng: np.random.Generator,
-    device: str,
-) -> Model:
-    targets = warp.forward(known.values)
-    warm = Hyperparameters.from_json(memory, features.dimension, features.plain)
-    count = len(targets)
-    fresh = memory is None or warm is None or not _still_good(memory, count, warp)
-    if fresh:
-        bend = count >= _BENT_FROM * features.dimension
-        warm = fit(features, known.points, targets, rng=rng, warm=warm, bend=bend, device=device)
-    assert warm is not None
-    kept = thinned(features, warm, known.points, targets, _MOST_POINTS, rng)
-    posterior = GPPosterior.of(features, warm, known.points[kept], targets[kept])
+    surrogate = surrogate_of(known, features, maximise=maximise, memory=memory, rng=rng, device=device)
+    kept = surrogate.kept
     values = known.values[kept]
-    good = np.isfinite(values)
-    means = np.where(good, posterior.smoothed(targets[kept]), -np.inf)
+    means = np.where(np.isfinite(values), surrogate.smoothed, -np.inf)
     order = np.argsort(-means, kind="stable")
-    off = np.abs(posterior.leave_one_out()[good])
-    failures = _Failures(known, features, kept, None if memory is None else memory.get("feasibility"))
-    fitted = failures.fitted(fresh, rng, device)
+    failures = _Failures(known, features, kept)
+    fitted = failures.fitted(memory, surrogate.refitted, rng, device)
     return Model(
-        posterior,
-        warp,
+        surrogate,
         float(means[order[0]]),
         known.places[kept[order[:3]]],
         tuple(failures.feasibility(kind, found) for kind, found in fitted.items()),
-        Plateaus.of(posterior, known.points[kept], values),
-        (float((off < _CENTRAL[50]).mean()), float((off < _CENTRAL[90]).mean())),
+        Plateaus.of(surrogate.posterior, known.points[kept], values),
         {
-            **warm.to_json(),
-            "warp": type(warp).__name__,
-            "observations": count if fresh else (memory or {})["observations"],
+            **surrogate.posterior.hyperparameters.to_json(),
+            "warp": type(surrogate.warp).__name__,
+            "observations": surrogate.fitted_to,
             "feasibility": {kind: found.to_json() for kind, found in fitted.items()},
         },
     )
 
 
+def _fitted(
+    known: Known,
+    features: FeatureMap,
+    warp: Warp,
+    memory: Mapping[str, Any] | None,
+    rng: np.random.Generator,
+    device: str,
+) -> Surrogate:
+    targets = warp.forward(known.values)
+    warm = Hyperparameters.from_json(memory, features.dimension, features.plain)
+    count = len(targets)
+    if memory is not None and warm is not None and _still_good(memory, count, warp):
+        hyperparameters, refitted, fitted_to = warm, False, int(memory["observations"])
+    else:
+        bend = count >= _BENT_FROM * features.dimension
+        hyperparameters = fit(features, known.points, targets, rng=rng, warm=warm, bend=bend, device=device)
+        refitted, fitted_to = True, count
+    kept = thinned(features, hyperparameters, known.points, targets, _MOST_POINTS, rng)
+    posterior = GPPosterior.of(features, hyperparameters, known.points[kept], targets[kept])
+    off = np.abs(posterior.leave_one_out()[np.isfinite(known.values[kept])])
+    coverage = (float((off < _CENTRAL_50).mean()), float((off < _CENTRAL_90).mean()))
+    smoothed = posterior.smoothed(targets[kept])
+    return Surrogate(warp, posterior, kept, smoothed, coverage, refitted, fitted_to)
+
+
 class _Failures:
     """Labels of each kind of failure: 0 for what failed by it, 1 for what has a value."""
 
-    def __init__(self, known: Known, features: FeatureMap, kept: np.ndarray, memory: Any):
+    def __init__(self, known: Known, features: FeatureMap, kept: np.ndarray):
         self._known, self._features, self._kept = known, features, kept
-        self._memory = memory if isinstance(memory, Mapping) else {}
         self._has_value = np.isfinite(known.values)
+        self._kinds = np.where(
+            self._has_value, "", np.array([str(kind) for kind in known.failures], dtype=str)
+        )
 
-    def fitted(self, fresh: bool, rng: np.random.Generator, device: str) -> dict[str, Hyperparameters]:
-        """Hyperparameters for each kind that was seen; those of the last fit where they are not `fresh`."""
+    def fitted(
+        self, memory: Mapping[str, Any] | None, fresh: bool, rng: np.random.Generator, device: str
+    ) -> dict[str, Hyperparameters]:
+        """Hyperparameters for each kind that was seen; those in `memory` unless they are to be `fresh`."""
+        remembered = (memory or {}).get("feasibility")
+        if not isinstance(remembered, Mapping):
+            remembered = {}
         found = {}
-        for kind in sorted(
-            {str(f) for f, has in zip(self._known.failures, self._has_value, strict=True) if not has}
-        ):
+        for kind in np.unique(self._kinds[~self._has_value]).tolist():
             warm = Hyperparameters.from_json(
-                self._memory.get(kind), self._features.dimension, self._features.plain
+                remembered.get(kind), self._features.dimension, self._features.plain
             )
             if fresh or warm is None:
-                rows = np.flatnonzero(self._has_value | self._failed(kind))
-                targets = self._targets(kind, rows)[0]
+                rows = self._rows(kind)
                 warm = fit(
-                    self._features, self._known.points[rows], targets, rng=rng, warm=warm, device=device
+                    self._features,
+                    self._known.points[rows],
+                    self._targets(rows)[0],
+                    rng=rng,
+                    warm=warm,
+                    device=device,
                 )
             found[kind] = warm
         return found
 
     def feasibility(self, kind: str, hyperparameters: Hyperparameters) -> Feasibility:
         """The probability not to fail by `kind`, given the points that are kept."""
-        rows = self._kept[(self._has_value | self._failed(kind))[self._kept]]
-        targets, threshold = self._targets(kind, rows)
+        rows = np.intersect1d(self._kept, self._rows(kind))
+        targets, threshold = self._targets(rows)
         posterior = GPPosterior.of(self._features, hyperparameters, self._known.points[rows], targets)
         return Feasibility(posterior, threshold, hyperparameters.noise)
 
-    def _failed(self, kind: str) -> np.ndarray:
-        return np.array([str(f) == kind for f in self._known.failures]) & ~self._has_value
+    def _rows(self, kind: str) -> np.ndarray:
+        """What says something of `kind`: what failed by it, and what did not fail."""
+        return np.flatnonzero(self._has_value | (self._kinds == kind))
 
-    def _targets(self, kind: str, rows: np.ndarray) -> tuple[np.ndarray, float]:
+    def _targets(self, rows: np.ndarray) -> tuple[np.ndarray, float]:
         """Standardised labels of `rows`, and where ½ lies on their scale."""
         labels = self._has_value[rows].astype(float)
         centre, spread = float(labels.mean()), float(labels.std()) or 1.0
@@ -203,7 +246,7 @@ def _calibrated(coverage: tuple[float, float], count: int) -> bool:
     return bool((np.array(coverage) >= least).all())
 
 
-def _still_good(memory: Mapping[str, Any], count: int, warp: OutputWarp | RankWarp) -> bool:
+def _still_good(memory: Mapping[str, Any], count: int, warp: Warp) -> bool:
     """Whether the hyperparameters in `memory` serve `count` observations warped by `warp`."""
     fitted = memory.get("observations")
     if memory.get("warp") != type(warp).__name__ or not isinstance(fitted, int):

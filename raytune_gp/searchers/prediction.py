@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raytune_gp.searchers.modelling import Known, model_of
-from raytune_gp.surrogate.features import Column
+from raytune_gp.searchers.modelling import Known, surrogate_of
+from raytune_gp.surrogate.features import Column, FeatureMap
+from raytune_gp.surrogate.transforms import Warp
 
 __all__ = ["predicted"]
 
@@ -36,27 +37,27 @@ def predicted(
     n each. Raises Uncalibrated, and what the numerics raise.
     """
 
-    def deviations(train: Known, x: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """How many deviations off its prediction each of `values` at `x` is, for a model of `train`."""
-        model = model_of(train, columns, maximise=maximise, memory=None, rng=rng, device=device)
-        means, variance = model.posterior.marginals(x)
-        noise = model.posterior.hyperparameters.noise
-        return (model.warp.forward(values) - means[:, 0]) / np.sqrt(variance + noise)
+    features = FeatureMap(columns)
+
+    def prediction(train: Known, x: np.ndarray) -> tuple[Warp, np.ndarray, np.ndarray]:
+        """What a surrogate of `train` says of outcomes at `x` (n x d): its warp, means and deviations (n)."""
+        found = surrogate_of(train, features, maximise=maximise, memory=None, rng=rng, device=device)
+        means, variance = found.posterior.marginals(x)
+        return found.warp, means[:, 0], np.sqrt(variance + found.posterior.hyperparameters.noise)
 
     order = rng.permutation(len(known.values))
-    missed = [
-        np.abs(deviations(known.only(np.setdiff1d(order, fold)), known.points[fold], known.values[fold]))
-        for fold in (np.sort(part[np.isfinite(known.values[part])]) for part in np.array_split(order, _FOLDS))
-        if len(fold)
-    ]
+    missed = []
+    for part in np.array_split(order, _FOLDS):
+        fold = np.sort(part[np.isfinite(known.values[part])])
+        if len(fold):
+            warp, means, deviations = prediction(known.only(np.setdiff1d(order, fold)), known.points[fold])
+            missed.append(np.abs(warp.forward(known.values[fold]) - means) / deviations)
     half = _quantile(np.concatenate(missed), share)
-    model = model_of(known, columns, maximise=maximise, memory=None, rng=rng, device=device)
-    means, variance = model.posterior.marginals(points)
-    deviation = np.sqrt(variance + model.posterior.hyperparameters.noise)
-    targets = means[:, 0] + half * np.outer([0.0, -1.0, 1.0], deviation)
-    median, worse, better = model.warp.backward(targets)
+    warp, means, deviations = prediction(known, points)
+    targets = means + half * np.outer([0.0, -1.0, 1.0], deviations)
+    median, worse, better = warp.backward(targets)
     infinity = np.inf if maximise else -np.inf
-    lowest, highest = model.warp.told
+    lowest, highest = warp.told
     worse = np.where(targets[1] <= lowest, -infinity, worse)
     better = np.where(targets[2] >= highest, infinity, better)
     return median, np.minimum(worse, better), np.maximum(worse, better)

@@ -8,11 +8,13 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from raytune_gp.surrogate.transforms import Warp
+
 __all__ = ["RankWarp"]
 
 
 @dataclass(frozen=True)
-class RankWarp:
+class RankWarp(Warp):
     """Distinct oriented `levels` (k, ascending) of a metric and their `scores` (k): Φ⁻¹((rank - ½) / n).
 
     Ties share their mean rank. Linear in between, and constant beyond the best and the worst level.
@@ -24,7 +26,6 @@ class RankWarp:
 
     @classmethod
     def fit(cls, values: np.ndarray, *, maximise: bool) -> RankWarp:
-        """Fit to the finite ones of metrics `values` (n). Raises ValueError where there are none."""
         sign = 1.0 if maximise else -1.0
         oriented = sign * values[np.isfinite(values)]
         if not len(oriented):
@@ -34,22 +35,14 @@ class RankWarp:
         return cls(sign, levels, scores[first])
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        """Targets (n) of metrics `values` (n); what is not finite gets the worst target."""
         good = np.isfinite(values)
         targets = np.full(len(values), self.scores[0])
         targets[good] = np.interp(self.sign * values[good], self.levels, self.scores)
         return targets
 
-    def inverse(self, mean: float, deviation: float) -> tuple[float, float]:
-        """Median and half the central 68 % interval, in the metric's units, of a normal target."""
-        middle, low, high = self.backward(np.array([mean, mean - deviation, mean + deviation]))
-        return float(middle), float(abs(high - low) / 2)
-
     @property
     def told(self) -> tuple[float, float]:
-        """The targets between which values are told apart."""
         return float(self.scores[0]), float(self.scores[-1])
 
     def backward(self, targets: np.ndarray) -> np.ndarray:
-        """Metrics of `targets`, both of any shape."""
         return self.sign * np.interp(targets, self.scores, self.levels)

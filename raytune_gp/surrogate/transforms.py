@@ -8,12 +8,14 @@ always to be maximised. Failed runs get the worst target seen.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-__all__ = ["OutputWarp", "yeo_johnson", "yeo_johnson_inverse"]
+__all__ = ["OutputWarp", "Warp", "yeo_johnson", "yeo_johnson_inverse"]
 
 _POWERS = (-1.0, 3.0)  # 1 is the identity; the interval is symmetric about it, for either skew
 _WINSOR = 3.0  # bad values end this many deviations of the good half below the median
@@ -42,8 +44,35 @@ def yeo_johnson_inverse(warped: np.ndarray, power: float) -> np.ndarray:
     return np.where(positive, size, -size)
 
 
+class Warp(ABC):
+    """What turns metrics into targets, which are to be maximised, and back; fitted to the metrics seen."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, values: np.ndarray, *, maximise: bool) -> Self:
+        """Fit to the finite ones of metrics `values` (n). Raises ValueError where there are none."""
+
+    @abstractmethod
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        """Targets (n) of metrics `values` (n); what is not finite gets the worst target among the others."""
+
+    @abstractmethod
+    def backward(self, targets: np.ndarray) -> np.ndarray:
+        """Metrics of `targets`, both of any shape."""
+
+    @property
+    @abstractmethod
+    def told(self) -> tuple[float, float]:
+        """The targets between which values are told apart."""
+
+    def inverse(self, mean: float, deviation: float) -> tuple[float, float]:
+        """Median and half the central 68 % interval, in the metric's units, of a normal target."""
+        middle, low, high = self.backward(np.array([mean, mean - deviation, mean + deviation]))
+        return float(middle), float(abs(high - low) / 2)
+
+
 @dataclass(frozen=True)
-class OutputWarp:
+class OutputWarp(Warp):
     """A fitted warp: sign · metric, max(·, floor), (· - centre) / spread, power, (· - mean) / deviation."""
 
     sign: float
@@ -56,7 +85,6 @@ class OutputWarp:
 
     @classmethod
     def fit(cls, values: np.ndarray, *, maximise: bool) -> OutputWarp:
-        """Fit to the finite ones of metrics `values` (n). Raises ValueError where there are none."""
         sign = 1.0 if maximise else -1.0
         finite = np.clip(sign * values[np.isfinite(values)], -_LIMIT, _LIMIT)
         if not len(finite):
@@ -70,7 +98,6 @@ class OutputWarp:
         return cls(sign, floor, centre, spread, power, float(warped.mean()), _spread(warped))
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        """Targets (n) of metrics `values` (n); what is not finite gets the worst target among the others."""
         good = np.isfinite(values)
         oriented = np.clip(self.sign * values[good], -_LIMIT, _LIMIT)
         scaled = (np.maximum(oriented, self.floor) - self.centre) / self.spread
@@ -79,18 +106,12 @@ class OutputWarp:
         targets[good] = warped
         return targets
 
-    def inverse(self, mean: float, deviation: float) -> tuple[float, float]:
-        """Median and half the central 68 % interval, in the metric's units, of a normal target."""
-        middle, low, high = self.backward(np.array([mean, mean - deviation, mean + deviation]))
-        return float(middle), float(abs(high - low) / 2)
-
     @property
     def told(self) -> tuple[float, float]:
         """The targets between which values are told apart: what is below the floor is "at least as bad"."""
         return float(self.forward(np.array([self.sign * self.floor]))[0]), np.inf
 
     def backward(self, targets: np.ndarray) -> np.ndarray:
-        """Metrics of `targets`, both of any shape."""
         scaled = yeo_johnson_inverse(self.mean + self.deviation * targets, self.power)
         return self.sign * (self.centre + self.spread * scaled)
 
