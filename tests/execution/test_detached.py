@@ -27,6 +27,7 @@ from raytune_gp.execution.worker import WorkerSettings, make_worker
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.trainables import quick
+from tests.execution.watching import events_of, of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -54,6 +55,10 @@ results = tune.run(
 print("finished so far:", results.num_terminated, flush=True)
 time.sleep(600)
 """
+
+
+def events(tmp_path: Path, run: str) -> list[ev.Event]:
+    return events_of(f"sqlite:///{tmp_path / 'journal.db'}", run)
 
 
 def surroundings() -> dict[str, str]:
@@ -96,18 +101,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., None]]:
         driver.communicate()
     for name in actor_names():  # of a test that failed
         ray.kill(ray.get_actor(name, "raytune_gp"))
-
-
-def events(tmp_path: Path, run: str) -> list[ev.Event]:
-    journal = SQLJournal(f"sqlite:///{tmp_path / 'journal.db'}")
-    try:
-        return [event for _, event in journal.read(run)]
-    finally:
-        journal.close()
-
-
-def of(found: list[ev.Event], kind: type[ev.Event]) -> list[Any]:
-    return [e for e in found if isinstance(e, kind)]
 
 
 def lines(ledger: Path, what: str) -> list[str]:

@@ -26,6 +26,7 @@ from raytune_gp.errors import (
     TrialFailedError,
 )
 from raytune_gp.storage.journal import SQLJournal
+from tests.execution.watching import events_of
 from trainables.cifar10 import data
 from trainables.cifar10 import train as train_cifar
 
@@ -50,14 +51,6 @@ def run(run_settings: dict[str, Any]) -> Any:
         return tune.run(trainable, **settings)
 
     return go
-
-
-def events_of(settings: dict[str, Any], run: str = "run") -> list[ev.Event]:
-    journal = SQLJournal(settings["journal"])
-    try:
-        return [event for _, event in journal.read(run)]
-    finally:
-        journal.close()
 
 
 def quick(config: dict[str, Any]) -> None:
@@ -161,9 +154,11 @@ def test_a_failure_is_tried_again_from_the_last_checkpoint(run: Any, run_setting
     assert seen == [("00000", k) for k in (1, 2, 3, 4)], "no step twice"
     assert result.status.value == "COMPLETED"
     assert result.metrics["training_iteration"] == 4
-    attempts = [e.attempt for e in events_of(run_settings) if isinstance(e, ev.AttemptAssigned)]
+    attempts = [e.attempt for e in events_of(run_settings["journal"]) if isinstance(e, ev.AttemptAssigned)]
     assert attempts == [1, 2]
-    times = [e.metrics["time_total_s"] for e in events_of(run_settings) if isinstance(e, ev.Reported)]
+    times = [
+        e.metrics["time_total_s"] for e in events_of(run_settings["journal"]) if isinstance(e, ev.Reported)
+    ]
     assert times == sorted(times)
 
 
@@ -330,7 +325,9 @@ def test_a_finished_run_goes_on_with_more_samples(run: Any, run_settings: dict[s
     assert [r.config for r in more] == [r.config for r in run(quick, num_samples=5, name="at-once")]
     again = run(quick, num_samples=5, resume=True)
     assert len(again) == 5
-    assert sum(isinstance(e, ev.RunResumed) for e in events_of(run_settings)) == 1, "nothing was left to do"
+    assert sum(isinstance(e, ev.RunResumed) for e in events_of(run_settings["journal"])) == 1, (
+        "nothing was left to do"
+    )
 
 
 def test_what_cannot_be_resumed(run: Any) -> None:
@@ -391,14 +388,14 @@ def test_control_c_passes_through_and_the_run_goes_on_where_it_was(
 
     with pytest.raises(KeyboardInterrupt):
         run(train, num_samples=3)
-    ended = [e.trial for e in events_of(run_settings) if isinstance(e, ev.TrialEnded)]
+    ended = [e.trial for e in events_of(run_settings["journal"]) if isinstance(e, ev.TrialEnded)]
     assert ended == ["00000"]
     results = run(train, num_samples=3, resume=True)
     assert {r.status.value for r in results} == {"COMPLETED"}
     assert [r.metrics["training_iteration"] for r in results] == [2, 2, 2]
     assert [s for s in steps if s[0] != "00001"] == [(t, k) for t in ("00000", "00002") for k in (1, 2)]
     assert {s for s in steps if s[0] == "00001"} == {("00001", 1), ("00001", 2)}
-    ends = Counter(e.trial for e in events_of(run_settings) if isinstance(e, ev.TrialEnded))
+    ends = Counter(e.trial for e in events_of(run_settings["journal"]) if isinstance(e, ev.TrialEnded))
     assert set(ends.values()) == {1}
 
 

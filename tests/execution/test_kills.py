@@ -10,14 +10,13 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from benchmarks.coordinator_kills import run_with_kills
 from raytune_gp import events as ev
-from raytune_gp.storage.journal import SQLJournal
+from tests.execution.watching import events_of, of
 
 pytestmark = pytest.mark.ray
 
@@ -80,15 +79,7 @@ def wait_for(tmp_path: Path, what: str, count: int, process: subprocess.Popen[st
 
 
 def journalled(tmp_path: Path) -> list[ev.Event]:
-    journal = SQLJournal(f"sqlite:///{tmp_path / 'j.db'}")
-    try:
-        return [event for _, event in journal.read("killed")]
-    finally:
-        journal.close()
-
-
-def of(events: list[ev.Event], kind: type[ev.Event]) -> list[Any]:
-    return [e for e in events if isinstance(e, kind)]
+    return events_of(f"sqlite:///{tmp_path / 'j.db'}", "killed")
 
 
 def test_a_run_goes_on_after_its_driver_was_killed(tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from raytune_gp import events as ev
-from raytune_gp.storage.journal import SQLJournal
 from tests.execution.test_nodes import said
+from tests.execution.watching import events_of, of
 
 pytestmark = pytest.mark.ray
 
@@ -63,18 +62,6 @@ cluster.shutdown()
 """
 
 
-def events_of(place: Path, run: str) -> list[ev.Event]:
-    journal = SQLJournal(f"sqlite:///{place / 'journal.db'}")
-    try:
-        return [event for _, event in journal.read(run)]
-    finally:
-        journal.close()
-
-
-def of(events: list[ev.Event], kind: type[ev.Event]) -> list[Any]:
-    return [e for e in events if isinstance(e, kind)]
-
-
 def check_account(place: Path, events: list[ev.Event]) -> None:
     """Both trials end once and well, every step counts once, and nothing is held against a config."""
     assert Counter(e.trial for e in of(events, ev.TrialEnded)) == {"00000": 1, "00001": 1}
@@ -91,7 +78,7 @@ def check_account(place: Path, events: list[ev.Event]) -> None:
 
 def test_a_drained_node_is_left_in_time_and_costs_no_step(tmp_path: Path) -> None:
     found = said(LOSING_A_NODE, "drained", str(tmp_path))
-    events = events_of(tmp_path, "moves")
+    events = events_of(f"sqlite:///{tmp_path / 'journal.db'}", "moves")
     check_account(tmp_path, events)
     [draining] = of(events, ev.NodeDraining)
     assert draining.node == found["leaving"]
@@ -106,7 +93,7 @@ def test_a_drained_node_is_left_in_time_and_costs_no_step(tmp_path: Path) -> Non
 
 def test_a_node_that_is_gone_moves_its_trials_and_is_not_counted(tmp_path: Path) -> None:
     found = said(LOSING_A_NODE, "killed", str(tmp_path))
-    events = events_of(tmp_path, "moves")
+    events = events_of(f"sqlite:///{tmp_path / 'journal.db'}", "moves")
     check_account(tmp_path, events)
     ups = {e.worker: e.node for e in of(events, ev.WorkerUp)}
     lost = [e for e in of(events, ev.WorkerLost) if ups.get(e.worker) == found["leaving"]]
@@ -149,7 +136,7 @@ def test_host_memory_has_a_budget_of_its_own(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{used:.4f}")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     found = said(MEMORY, str(tmp_path))
-    events = events_of(tmp_path, "memory")
+    events = events_of(f"sqlite:///{tmp_path / 'journal.db'}", "memory")
     lost = [e for e in of(events, ev.WorkerLost) if "release" not in e.reason]
     assert lost[0].failure == "out of host memory"
     assert "low on memory" in lost[0].reason

@@ -8,17 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.storage.journal import SQLJournal
 from tests.execution.trainables import counting
+from tests.execution.watching import events_of, is_there, of, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -31,18 +29,6 @@ def go(trainable: Any, settings: dict[str, Any], **more: Any) -> tuple[Any, list
     arguments = {"config": {"x": 1.0}, "metric": "score", "mode": "max", "name": "run", **settings, **more}
     results = tune.run(trainable, **arguments)
     return results[0], events_of(settings["journal"])
-
-
-def events_of(url: str) -> list[ev.Event]:
-    journal = SQLJournal(url)
-    try:
-        return [event for _, event in journal.read("run")]
-    finally:
-        journal.close()
-
-
-def of(events: list[ev.Event], kind: type[ev.Event]) -> list[Any]:
-    return [e for e in events if isinstance(e, kind)]
 
 
 def log_of(settings: dict[str, Any]) -> str:
@@ -63,22 +49,6 @@ def start_family(ledger: str) -> None:
         time.sleep(300)
         os._exit(0)
     Path(ledger).write_text(" ".join(map(str, [*pids, forked])))
-
-
-def is_there(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def family_of(ledger: Path) -> list[int]:

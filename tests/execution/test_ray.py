@@ -35,6 +35,7 @@ from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.trial import Observation, Suggestion
 from tests.execution.trainables import counting, quick, raising
+from tests.execution.watching import events_of, of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -53,14 +54,6 @@ def go(trainable: Any, settings: dict[str, Any], **more: Any) -> Any:
     return tune.run(trainable, **arguments)
 
 
-def events_of(settings: dict[str, Any], run: str) -> list[ev.Event]:
-    journal = SQLJournal(settings["journal"])
-    try:
-        return [event for _, event in journal.read(run)]
-    finally:
-        journal.close()
-
-
 def actors_alive() -> list[str]:
     return [a["name"] for a in ray.util.list_named_actors(all_namespaces=True) if a["namespace"] == NAMESPACE]
 
@@ -76,7 +69,7 @@ def test_a_function_is_tuned_and_nothing_stays_behind(run_settings: dict[str, An
         assert (Path(directory) / "step").read_text() == "3"
     ledger = Counter((tmp_path / "ledger").read_text().split("\n"))
     assert all(count == 1 for line, count in ledger.items() if line.startswith("step"))
-    journalled = [e for e in events_of(run_settings, "first") if isinstance(e, ev.Reported)]
+    journalled = [e for e in events_of(run_settings["journal"], "first") if isinstance(e, ev.Reported)]
     assert len(journalled) == 15
     assert len({e.worker for e in journalled}) <= 2, "workers are reused"
     assert actors_alive() == []
@@ -108,7 +101,7 @@ def test_retries_and_fail_fast(run_settings: dict[str, Any]) -> None:
         raise RuntimeError("never works")
 
     go(always, run_settings, num_samples=1, name="retry", max_failures=2)
-    attempts = [e for e in events_of(run_settings, "retry") if isinstance(e, ev.AttemptAssigned)]
+    attempts = [e for e in events_of(run_settings["journal"], "retry") if isinstance(e, ev.AttemptAssigned)]
     assert [e.attempt for e in attempts] == [1, 2, 3]
     with pytest.raises(RunFailedError, match="fail_fast"):
         go(always, run_settings, num_samples=10, name="fast", fail_fast=True)
@@ -170,7 +163,7 @@ def test_a_killed_worker_costs_its_trial_only_the_last_steps(
     assert results[0].status == "COMPLETED"
     steps = [line for line in Path(ledger).read_text().splitlines() if line.startswith("step")]
     assert steps == [f"step 00000 {i}" for i in (1, 2, 3, 4)], "went on from its checkpoint"
-    events = events_of(run_settings, "dying")
+    events = events_of(run_settings["journal"], "dying")
     lost = next(e for e in events if isinstance(e, ev.WorkerLost))
     again = next(e for e in events if isinstance(e, ev.AttemptAssigned) and e.attempt == 2)
     assert again.resume_from["step"] == 2
@@ -247,7 +240,11 @@ def test_a_searcher_that_computes_on_a_gpu_has_a_share_of_one(run_settings: dict
         searcher = WhereItRuns(device)
         go(quick, run_settings, name=name, num_samples=4, search_alg=searcher, resources_per_trial=whole)
     answers = {
-        name: [e.suggestions for e in events_of(run_settings, name) if isinstance(e, ev.SuggestionsReady)]
+        name: [
+            e.suggestions
+            for e in events_of(run_settings["journal"], name)
+            if isinstance(e, ev.SuggestionsReady)
+        ]
         for name in ("share", "none")
     }
     seen = {name: {s["provenance"]["gpus"] for a in all for s in a} for name, all in answers.items()}
@@ -307,7 +304,7 @@ def test_a_run_that_is_going_on_is_not_ended_by_a_second_resume(run_settings: di
         with pytest.raises(RunExistsError, match="is going on in this cluster already"):
             go(slow, run_settings, name="twice", resume=True)
         assert first.result()[0].metrics["score"] == 11.0
-    assert [e.term for e in events_of(run_settings, "twice") if isinstance(e, ev.TermStarted)] == [1]
+    assert [e.term for e in of(events_of(run_settings["journal"], "twice"), ev.TermStarted)] == [1]
 
 
 def test_names_resume_and_more_samples(run_settings: dict[str, Any]) -> None:
@@ -323,7 +320,7 @@ def test_names_resume_and_more_samples(run_settings: dict[str, Any]) -> None:
     more = go(quick, run_settings, num_samples=5, name="again", resume=True)
     assert [r.config["x"] for r in more][:3] == [r.config["x"] for r in same]
     assert len(more) == 5
-    attempts = [e for e in events_of(run_settings, "again") if isinstance(e, ev.AttemptAssigned)]
+    attempts = [e for e in events_of(run_settings["journal"], "again") if isinstance(e, ev.AttemptAssigned)]
     assert [e.trial for e in attempts] == [f"{i:05d}" for i in range(5)], "finished trials are not run again"
 
 
@@ -382,6 +379,6 @@ def test_workers_made_ahead_serve_though_their_first_coordinator_died_before_it_
 
     monkeypatch.setattr(driver, "start_coordinator", start_second)
     go(quick, run_settings, name="second", num_samples=8, resources_per_trial={"cpu": 1})
-    events = events_of(run_settings, "second")
+    events = events_of(run_settings["journal"], "second")
     assert next(e.term for e in events if isinstance(e, ev.TermStarted)) == 2
     assert next(e.slots for e in events if isinstance(e, ev.CapacityKnown)) == 4

@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
 
 from raytune_gp.execution import reaper
+from tests.execution.watching import is_there, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no reaper elsewhere")
 
@@ -36,20 +36,6 @@ while True:
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
-
-
 @pytest.fixture
 def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
@@ -71,26 +57,26 @@ def start() -> Iterator[Start]:
         process.kill()
         process.wait()
     for pid in born:
-        if alive(pid):
+        if is_there(pid):
             os.kill(pid, signal.SIGKILL)
 
 
 def test_children_go_with_a_process_that_is_killed(start: Start) -> None:
     process, children = start(60.0, "speaks")
-    assert all(map(alive, children))
+    assert all(map(is_there, children))
     process.kill()
     process.wait()
-    assert wait_until(lambda: not any(map(alive, children)), 2.0)
+    assert wait_until(lambda: not any(map(is_there, children)), 2.0)
 
 
 def test_a_process_that_falls_silent_is_ended_with_its_children(start: Start) -> None:
     process, children = start(1.0, "falls silent")
     assert process.wait(timeout=20) in (-signal.SIGKILL, -reaper.STACKS)
-    assert wait_until(lambda: not any(map(alive, children)), 2.0)
+    assert wait_until(lambda: not any(map(is_there, children)), 2.0)
 
 
 def test_a_process_that_speaks_lives(start: Start) -> None:
     process, children = start(1.0, "speaks")
     time.sleep(3.0)
     assert process.poll() is None
-    assert all(map(alive, children))
+    assert all(map(is_there, children))

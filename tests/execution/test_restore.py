@@ -16,6 +16,7 @@ from raytune_gp.errors import RunExistsError, RunNotFoundError
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
+from tests.execution.watching import events_of
 
 STEPS = 4
 
@@ -76,13 +77,6 @@ def go(tmp_path: Path) -> Callable[..., Any]:
         return tune.run(trainable, **{**settings, **given})
 
     return run
-
-
-def events_of(url: str) -> list[ev.Event]:
-    journal = SQLJournal(url)
-    events = [event for _, event in journal.read("run")]
-    journal.close()
-    return events
 
 
 def saved_step(url: str) -> int:

@@ -20,7 +20,7 @@ from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.errors import JournalError, RunFailedError
 from raytune_gp.execution.worker import NAMESPACE
-from raytune_gp.storage.journal import SQLJournal
+from tests.execution.watching import events_of, of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -93,11 +93,9 @@ def test_a_run_waits_for_room_on_the_disk(
     assert "database or disk is full; make room on the disk that holds it" in err
     assert err.count("run 'run' goes on") == 1
     assert [len(t.history.steps) for t in results.state.trials.values()] == [30, 30]
-    journal = SQLJournal(settings["journal"])
-    reports = Counter((e.trial, e.step) for _, e in journal.read("run") if isinstance(e, ev.Reported))
+    reports = Counter((e.trial, e.step) for e in of(events_of(settings["journal"]), ev.Reported))
     assert set(reports.values()) == {1}
     assert len(reports) == 60
-    journal.close()
 
 
 def test_ctrl_c_ends_a_run_whose_disk_is_full(

@@ -14,7 +14,7 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.storage.artifacts import Storage
-from raytune_gp.storage.journal import SQLJournal
+from tests.execution.watching import events_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -57,11 +57,7 @@ def go(trainable: Any, settings: dict[str, Any], **more: Any) -> tuple[Any, list
         },
     )
     seconds = time.monotonic() - began
-    journal = SQLJournal(settings["journal"])
-    try:
-        return results[0], [event for _, event in journal.read("slow")], seconds
-    finally:
-        journal.close()
+    return results[0], events_of(settings["journal"], "slow"), seconds
 
 
 def losses(events: list[ev.Event]) -> list[str]:

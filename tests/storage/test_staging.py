@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,7 @@ import pytest
 
 from raytune_gp.storage.staging import StagingDirectory, remove_abandoned
 
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary directory of the test's own."""
-    path = tmp_path / "tmp"
-    path.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(path))
-    return path
-
+pytestmark = pytest.mark.usefixtures("temporary")
 
 HOLDER = """
 import sys, tempfile

@@ -9,6 +9,7 @@ from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.gp import Hyperparameters, MaternGP
 from raytune_gp.surrogate.matern import matern52
 from raytune_gp.surrogate.posterior import GPPosterior
+from tests.surrogate.gradients import check_pulling
 
 LEVELS = (1 / 6, 0.5, 5 / 6)
 FEATURES = FeatureMap([Column(), Column(LEVELS, categorical=True), Column(conditional=True)])
@@ -52,22 +53,7 @@ def test_marginals_and_joint_equal_gpytorchs() -> None:
 
 
 def test_pulling_marginals_are_the_marginals_and_pull_gradients_back() -> None:
-    posterior = GPPosterior.of(FEATURES, HYPER, X, Y)
-    means, variance, pull_back = posterior.pulling_marginals(NEW)
-    for a, b in zip((means, variance), posterior.marginals(NEW), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12)
-    rng = np.random.default_rng(4)
-    by_means, by_variance = rng.standard_normal(means.shape), rng.standard_normal(variance.shape)
-
-    def total(x: np.ndarray) -> np.ndarray:
-        m, v = posterior.marginals(x)
-        return (m * by_means).sum(1) + v * by_variance
-
-    pulled = pull_back(by_means, by_variance)
-    for j, active in ((0, slice(None)), (2, ~np.isnan(NEW[:, 2]))):
-        step = 1e-6 * np.eye(3)[j]
-        slope = (total(NEW + step) - total(NEW - step)) / 2e-6
-        np.testing.assert_allclose(pulled[active, j], slope[active], rtol=1e-5, atol=1e-6)
+    check_pulling(GPPosterior.of(FEATURES, HYPER, X, Y), NEW, (0, 2))
 
 
 def test_means_in_bulk_and_at_the_known_points_are_the_marginals() -> None:

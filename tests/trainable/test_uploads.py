@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -18,14 +17,7 @@ from raytune_gp.trainable import uploads
 from raytune_gp.trainable.session import Context, Session
 from raytune_gp.trainable.uploads import MAX_STAGED, Uploads
 
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary directory of the test's own, where copies are staged."""
-    path = tmp_path / "tmp"
-    path.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(path))
-    return path
+pytestmark = pytest.mark.usefixtures("temporary")
 
 
 class Gated(Storage):

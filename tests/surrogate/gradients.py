@@ -1,0 +1,29 @@
+"""Gradients of posteriors against differences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from raytune_gp.acquisition.logei import Posterior
+
+__all__ = ["check_pulling"]
+
+
+def check_pulling(posterior: Posterior, x: np.ndarray, columns: tuple[int, ...]) -> None:
+    """`pulling_marginals` gives the marginals at `x` (n x d), and pulls back gradients in those `columns`."""
+    means, variance, pull_back = posterior.pulling_marginals(x)
+    for a, b in zip((means, variance), posterior.marginals(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    rng = np.random.default_rng(4)
+    by_means, by_variance = rng.standard_normal(means.shape), rng.standard_normal(variance.shape)
+
+    def total(x: np.ndarray) -> np.ndarray:
+        m, v = posterior.marginals(x)
+        return (m * by_means).sum(1) + v * by_variance
+
+    pulled = pull_back(by_means, by_variance)
+    for j in columns:
+        active = ~np.isnan(x[:, j])
+        step = 1e-6 * np.eye(x.shape[1])[j]
+        slope = (total(x + step) - total(x - step)) / 2e-6
+        np.testing.assert_allclose(pulled[active, j], slope[active], rtol=1e-5, atol=1e-6)
