@@ -33,3 +33,12 @@ def test_values_that_differ_and_failures_make_none() -> None:
     assert plateaus([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) is None
     assert plateaus([1.0, 0.2, 1.0, 0.4, 1.0, 0.6]) is None
     assert plateaus([np.nan, np.nan, np.nan, 0.4, 0.5, 0.6]) is None
+
+
+def test_a_config_that_was_evaluated_twice_is_no_plateau() -> None:
+    x = np.concatenate([X, X[3:4], X[:1]])
+    values = np.array([1.0, 1.0, 0.6, 0.3, 0.5, 0.2, 0.3, 1.0])
+    posterior = GPPosterior.of(FeatureMap([Column()]), HYPER, x, values)
+    found = Plateaus.of(posterior, x, values)
+    assert found is not None
+    assert found.flat.tolist() == [True, True, False, False, False, False, False, True]
