@@ -1,4 +1,4 @@
-"""The posterior of the Gaussian process in closed form: marginals, joint, and what `pending` extends them by.
+"""The posterior of the Gaussian process in closed form: marginals, and what `pending` extends them by.
 
 Equal to what `MaternGP` predicts (tested), without its overhead.
 """
@@ -76,13 +76,6 @@ class GPPosterior:
             return pull_back_covariance(self.pull_back_half(by_half))
 
         return means, variance, pull_back
-
-    def joint(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means (q x 1) and covariance (q x q) of f at points `x` (q x d)."""
-        scaled = self.scale(x)
-        half = self.whiten(self.covariance(scaled, self.scaled))
-        covariance = self.covariance(scaled, scaled) - half @ half.T
-        return self.hyperparameters.mean + half @ self.whitened, covariance
 
     def smoothed(self, y: np.ndarray) -> np.ndarray:
         """Means (N) of f at the known points, whose targets are `y` (N): y - σ² K⁻¹(y - mean), O(N²)."""

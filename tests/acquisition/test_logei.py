@@ -16,6 +16,7 @@ from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.pending import PendingPosterior
 from raytune_gp.surrogate.posterior import GPPosterior
+from tests.surrogate.reference import joint
 
 FEATURES = FeatureMap([Column(), Column()])
 HYPER = Hyperparameters((0.4, 0.6), scale=1.2, noise=0.01, mean=0.1)
@@ -84,7 +85,7 @@ def test_with_pending_points_it_is_the_gain_in_joint_expected_improvement() -> N
     draws = ndtri(sobol(4096, 3, seed=1))
     gain = np.exp(with_pending(incumbent, PENDING, draws)(NEW))
 
-    mean, covariance = POSTERIOR.joint(np.concatenate([PENDING, NEW]))
+    mean, covariance = joint(POSTERIOR, np.concatenate([PENDING, NEW]))
     normal = stats.multivariate_normal(mean[:, 0], covariance, allow_singular=True, seed=3)
     f = normal.rvs(2_000_000)
     among_pending = np.maximum(f[:, :3].max(1), incumbent)

@@ -1,12 +1,13 @@
-"""Gradients of posteriors against differences."""
+"""What posteriors are held against: gradients by differences, and joint distributions as the textbook has them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from raytune_gp.acquisition.logei import Posterior
+from raytune_gp.surrogate.posterior import GPPosterior
 
-__all__ = ["check_pulling"]
+__all__ = ["check_pulling", "joint"]
 
 
 def check_pulling(posterior: Posterior, x: np.ndarray, columns: tuple[int, ...]) -> None:
@@ -27,3 +28,11 @@ def check_pulling(posterior: Posterior, x: np.ndarray, columns: tuple[int, ...])
         step = 1e-6 * np.eye(x.shape[1])[j]
         slope = (total(x + step) - total(x - step)) / 2e-6
         np.testing.assert_allclose(pulled[active, j], slope[active], rtol=1e-5, atol=1e-6)
+
+
+def joint(posterior: GPPosterior, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means (q x 1) and covariance (q x q) of f at points `x` (q x d)."""
+    scaled = posterior.scale(x)
+    half = posterior.whiten(posterior.covariance(scaled, posterior.scaled))
+    covariance = posterior.covariance(scaled, scaled) - half @ half.T
+    return posterior.hyperparameters.mean + half @ posterior.whitened, covariance

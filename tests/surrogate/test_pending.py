@@ -11,7 +11,7 @@ from raytune_gp.surrogate.gp import NOISE_FLOOR, Hyperparameters
 from raytune_gp.surrogate.matern import matern52
 from raytune_gp.surrogate.pending import PendingPosterior, Watched
 from raytune_gp.surrogate.posterior import GPPosterior
-from tests.surrogate.gradients import check_pulling
+from tests.surrogate.reference import check_pulling, joint
 
 LEVELS = (1 / 6, 0.5, 5 / 6)
 FEATURES = FeatureMap([Column(), Column(LEVELS, categorical=True), Column(conditional=True)])
@@ -62,7 +62,7 @@ def test_appended_in_any_parts_it_is_the_textbook_formula_with_everything_at_onc
 
 
 def test_the_values_drawn_have_the_posteriors_joint_distribution() -> None:
-    mean, covariance = BASE.base.joint(PENDING)
+    mean, covariance = joint(BASE.base, PENDING)
     normals = np.concatenate([np.zeros((1, 5)), np.eye(5)])
     values = BASE.extended(PENDING[:2]).extended(PENDING[2:]).drawn(normals).values
     np.testing.assert_allclose(values[0], mean[:, 0], rtol=1e-9)
