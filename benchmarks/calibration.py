@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.measure import command_line, write
 from benchmarks.race.problems import chosen
 from benchmarks.race.problems.base import Problem
+from raytune_gp.failures import FailureKind
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Observation
@@ -27,7 +28,9 @@ def coverage(problem: Problem, seed: int, known: int, held_out: int) -> dict[str
     configs = [space.sample(rng) for _ in range(known + held_out)]
     outcomes = np.array([task.observe(config, rng) for config in configs])
     observations = [
-        Observation(config, (float(value),) if np.isfinite(value) else None, failure="not finite")
+        Observation(config, (float(value),))
+        if np.isfinite(value)
+        else Observation(config, None, failure=FailureKind.NOT_FINITE)
         for config, value in zip(configs[:known], outcomes[:known], strict=True)
     ]
     searcher = GPSearcher(space, mode="min", seed=seed)

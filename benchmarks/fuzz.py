@@ -50,11 +50,62 @@ SHOWN = 12
 """Lines of a crash that are printed."""
 
 ODD: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 2, 0.5, 1e-3, "", "x", "x/y", "é\n\x00", "\ud800", "$choice", "a" * 300),
-    *(10**30, -(10**400), 2**63, 1e308, -1e308, 5e-324, math.nan, math.inf, -math.inf, b"\xff", 1j, object),
-    *([], {}, (), set(), [[]], {"": {}}, {1: 2}, {None: 1}, {"$float": "nan"}, {"$choice": 0, "repr": "a"}),
-    *(np.float32(0.1), np.int64(3), np.array([1.0, 2.0]), np.array(3), np.nan, np.bool_(True), len, range(3)),
-    *("tune.uniform(0, 1)", "1e-3", "nan", "../..", "__class__", "{{x}}", "<script>", "%s%n", "-", "."),
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    0.5,
+    1e-3,
+    "",
+    "x",
+    "x/y",
+    "é\n\x00",
+    "\ud800",
+    "$choice",
+    "a" * 300,
+    10**30,
+    -(10**400),
+    2**63,
+    1e308,
+    -1e308,
+    5e-324,
+    math.nan,
+    math.inf,
+    -math.inf,
+    b"\xff",
+    1j,
+    object,
+    [],
+    {},
+    (),
+    set(),
+    [[]],
+    {"": {}},
+    {1: 2},
+    {None: 1},
+    {"$float": "nan"},
+    {"$choice": 0, "repr": "a"},
+    np.float32(0.1),
+    np.int64(3),
+    np.array([1.0, 2.0]),
+    np.array(3),
+    np.nan,
+    np.bool_(True),
+    len,
+    range(3),
+    "tune.uniform(0, 1)",
+    "1e-3",
+    "nan",
+    "../..",
+    "__class__",
+    "{{x}}",
+    "<script>",
+    "%s%n",
+    "-",
+    ".",
 )
 
 
@@ -245,9 +296,21 @@ def run_files(rng: Random) -> None:
 # --- search spaces ---
 
 DOMAINS: tuple[Callable[..., Any], ...] = (
-    *(tune.uniform, tune.quniform, tune.loguniform, tune.qloguniform, tune.randint, tune.qrandint),
-    *(tune.lograndint, tune.qlograndint, tune.randn, tune.qrandn, tune.choice, tune.grid_search),
-    *(tune.sample_from, tune.when, tune.reverse_loguniform),
+    tune.uniform,
+    tune.quniform,
+    tune.loguniform,
+    tune.qloguniform,
+    tune.randint,
+    tune.qrandint,
+    tune.lograndint,
+    tune.qlograndint,
+    tune.randn,
+    tune.qrandn,
+    tune.choice,
+    tune.grid_search,
+    tune.sample_from,
+    tune.when,
+    tune.reverse_loguniform,
 )
 
 
@@ -455,24 +518,23 @@ def _alter_rows(rng: Random, file: Path) -> None:
                 raw = rng.choice([b"\xff\xfe", "", "null", "[]", "3", "{}", '"x"', "[" * 5000, 7])
                 connection.execute(put.format("body"), (raw, *where[1]))
             case 5:
-                connection.execute(
-                    put.format("position"), (rng.choice([10**6, -5, 0]), *where[1])
-                ) if not connection.execute(
-                    "SELECT 1 FROM events WHERE run = ? AND position IN (1000000, -5, 0)", (run,)
-                ).fetchone() else None
+                moved = "SELECT 1 FROM events WHERE run = ? AND position IN (1000000, -5, 0)"
+                if not connection.execute(moved, (run,)).fetchone():
+                    connection.execute(put.format("position"), (rng.choice([10**6, -5, 0]), *where[1]))
             case 6:
                 column = rng.choice(["created_at", "term"])
                 odd = rng.choice(["x", -1, 10**12, b"\xff"])
                 connection.execute(f"UPDATE runs SET {column} = ? WHERE name = ?", (odd, run))
             case 7:
                 statements = (
-                    *(
-                        "UPDATE layout SET version = 99",
-                        "DELETE FROM layout",
-                        "UPDATE layout SET version = 'x'",
-                    ),
-                    *("DROP TABLE events", "DROP TABLE layout", "ALTER TABLE events DROP COLUMN term"),
-                    *("INSERT INTO layout VALUES (1)", "UPDATE layout SET version = -3"),
+                    "UPDATE layout SET version = 99",
+                    "DELETE FROM layout",
+                    "UPDATE layout SET version = 'x'",
+                    "DROP TABLE events",
+                    "DROP TABLE layout",
+                    "ALTER TABLE events DROP COLUMN term",
+                    "INSERT INTO layout VALUES (1)",
+                    "UPDATE layout SET version = -3",
                 )
                 try:
                     connection.execute(rng.choice(statements))
@@ -506,47 +568,41 @@ def _rows(file: Path) -> set[Any] | None:
 # --- what programs print ---
 
 PATTERNS = (
-    *(
-        r"score=([0-9.e+-]+)",
-        r"score=(.*)",
-        r"(\d+)",
-        r"([^,]*),",
-        r".*score=(.+).*",
-        r"^(?:.*,)?(.*)$",
-        r"()",
-    ),
-    *(r"\s*score:\s*(\S+)\s*", r"(?:\w+ )*score=(\d+)", r"(.*?)%", r"[\s\S]*?(\d)"),
+    r"score=([0-9.e+-]+)",
+    r"score=(.*)",
+    r"(\d+)",
+    r"([^,]*),",
+    r".*score=(.+).*",
+    r"^(?:.*,)?(.*)$",
+    r"()",
+    r"\s*score:\s*(\S+)\s*",
+    r"(?:\w+ )*score=(\d+)",
+    r"(.*?)%",
+    r"[\s\S]*?(\d)",
 )
-SLOW = (*(r"(?:a+)+b=(\d+)", r"(?:\w+\s?)+=(\d+)", r"(x+x+)+y", r"(?:.*a){20}(\d)"),)
 
 
 def streams(rng: Random) -> None:
     """Output of a program, in chunks as they come: binary, long lines, progress bars, broken UTF-8."""
     scraper = Scraper({name: rng.choice(PATTERNS) for name in ("score", "loss", "n")[: rng.randrange(1, 4)]})
     parts = (
-        *(
-            b"score=0.5\n",
-            b"score=nan loss=inf\r\n",
-            b"10%|\xe2\x96\x88| 3/7\r",
-            rng.randbytes(2000),
-            b"\0" * 500,
-        ),
-        *(
-            b"score=" + b"9" * 5000,
-            b"a " * 20_000,
-            b"score=" * 20_000,
-            b"\xff\xfe\n",
-            b"\n" * 5000,
-            b"\r" * 99,
-        ),
-        *(
-            b"score=1e999\n",
-            b"score=1_0\n",
-            "score=٣\n".encode(),
-            b"\x1b[2Kscore=1\r",
-            b"x" * 3_000_000,
-            b",",
-        ),
+        b"score=0.5\n",
+        b"score=nan loss=inf\r\n",
+        b"10%|\xe2\x96\x88| 3/7\r",
+        rng.randbytes(2000),
+        b"\0" * 500,
+        b"score=" + b"9" * 5000,
+        b"a " * 20_000,
+        b"score=" * 20_000,
+        b"\xff\xfe\n",
+        b"\n" * 5000,
+        b"\r" * 99,
+        b"score=1e999\n",
+        b"score=1_0\n",
+        "score=٣\n".encode(),
+        b"\x1b[2Kscore=1\r",
+        b"x" * 3_000_000,
+        b",",
     )
     weights = [8] * len(parts)
     weights[parts.index(b"x" * 3_000_000)] = 1
@@ -611,7 +667,10 @@ def main() -> None:
                     print(f"--- {target}, seed {seed}\n{shown}", flush=True)
         print(f"{target}: {count}", flush=True)
     total = {name: sum(count[name] for count in known.values()) for name in ("inputs", "crashes")}
-    write({"command": "python -m benchmarks.fuzz", **total, "targets": known}, arguments.out)
+    command = (
+        f"python -m benchmarks.fuzz --minutes {arguments.minutes:g} --out F, once or again: counts add up"
+    )
+    write({"command": command, **total, "targets": known}, arguments.out)
 
 
 if __name__ == "__main__":

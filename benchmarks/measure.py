@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raytune_gp.execution.environment import software_versions
+from raytune_gp.execution.environment import cpu, software_versions
 
 __all__ = ["command_line", "machine", "percentile", "write"]
 
@@ -26,10 +25,7 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
 
 def machine() -> dict[str, Any]:
     """The hardware and software that a result was measured on."""
-    cpu = platform.processor() or platform.machine()
-    with open("/proc/cpuinfo") as lines:
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    return {"cpu": cpu, "cores": os.cpu_count(), "versions": software_versions()}
+    return {"cpu": cpu(), "cores": os.cpu_count(), "versions": software_versions()}
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -121,8 +121,9 @@ def main() -> None:
         decoded, count = timed(lambda: sum(1 for _ in journal.read("run")))
         rows, _ = timed(lambda: sum(1 for _ in journal._rows("run", -1)))
         journal.close()
+        size = f"--trials {arguments.trials} --reports {arguments.reports}"
         result = {
-            "command": "python -m benchmarks.replay",
+            "command": f"python -m benchmarks.replay {size}",
             "trials": len(state.trials),
             "reports": sum(len(trial.history) for trial in state.trials.values()),
             "events": count,

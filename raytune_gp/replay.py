@@ -16,6 +16,7 @@ from raytune_gp import messages as msg
 from raytune_gp.errors import RunError, SpaceError, SpecError
 from raytune_gp.searchers import SEARCHERS, make_searcher
 from raytune_gp.searchers.asking import Asker
+from raytune_gp.space.checks import is_finite_number
 from raytune_gp.space.definition import space_of
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState
@@ -36,8 +37,8 @@ class Difference:
 
     @property
     def distance(self) -> float | None:
-        """How far the two are apart, where both are numbers."""
-        if not (_is_number(self.was) and _is_number(self.now)):
+        """How far the two are apart, where both are finite numbers."""
+        if not (is_finite_number(self.was) and is_finite_number(self.now)):
             return None
         return abs(float(self.was) - float(self.now))
 
@@ -154,7 +155,3 @@ def _compared(field: str, was: Any, now: Any) -> Iterator[Difference]:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-__all__ = ["machine", "software_versions", "threads_as"]
+__all__ = ["cpu", "machine", "software_versions", "threads_as"]
 
 _THREADS = "threads"
 
@@ -39,7 +39,7 @@ def machine() -> dict[str, str]:
     )
     threads = sorted({pool["num_threads"] for pool in pools})
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "linear algebra": ", ".join(kernels),
         _THREADS: " and ".join(map(str, threads)),
     }
@@ -57,7 +57,7 @@ def threads_as(machine: Mapping[str, str]) -> Iterator[None]:
 
 
 @cache
-def _cpu() -> str:
+def cpu() -> str:
     """The CPU's name where Linux says it, else the kind of machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()

@@ -31,6 +31,12 @@ def _name(value: str) -> str:
         raise ValueError(str(error).partition("it must be ")[2]) from None
 
 
+def _variable(value: str) -> str:
+    if not value or "=" in value:
+        raise ValueError("the name of an environment variable, without =, such as MARK")
+    return value
+
+
 Text = Annotated[str, Field(min_length=1)]
 Named = str | dict[str, Any]
 """A searcher or scheduler: its name, or a map with its `name` and options."""
@@ -82,7 +88,7 @@ class RunFile(_Strict):
     report_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
     grace_period_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     detached: bool = False
-    env: dict[str, str | int | float] = {}
+    env: dict[Annotated[str, AfterValidator(_variable)], str | int | float] = {}
     """Environment variables of the trainable."""
     working_dir: Text = "."
     """Where the trainable runs and is looked for; a directory that every node can see."""

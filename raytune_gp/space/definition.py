@@ -17,9 +17,9 @@ from raytune_gp.space.codec import constant_to_json
 from raytune_gp.space.conditions import When
 from raytune_gp.space.functions import SampleFrom
 from raytune_gp.space.numeric import Float, Integer, Normal
-from raytune_gp.space.plain import NotPlainError, as_plain
+from raytune_gp.space.plain import NotPlainError, as_plain, is_mark
 from raytune_gp.space.search_space import SearchSpace
-from raytune_gp.space.structure import Leaf
+from raytune_gp.space.structure import Leaf, flat_name
 
 __all__ = ["definition", "space_of"]
 
@@ -54,10 +54,10 @@ def space_of(form: Mapping[str, Any]) -> SearchSpace:
     if "leaves" not in form:
         raise SpaceError(f"the search space cannot be made again: {form.get('missing', 'it was not kept')}")
     leaves = form["leaves"]
-    values = {_name(leaf["path"]): _value(leaf) for leaf in leaves}
+    values = {flat_name(leaf["path"]): _value(leaf) for leaf in leaves}
     config: dict[Any, Any] = {}
     for leaf in leaves:
-        value = values[_name(leaf["path"])]
+        value = values[flat_name(leaf["path"])]
         for parent, kept in reversed(leaf["when"]):
             value = When(parent, _parent_values(values[parent], kept), value)
         node = config
@@ -65,10 +65,6 @@ def space_of(form: Mapping[str, Any]) -> SearchSpace:
             node = node.setdefault(key, {})
         node[leaf["path"][-1]] = value
     return SearchSpace(config)
-
-
-def _name(path: list[Any]) -> str:
-    return "/".join(map(str, path))
 
 
 def _form(leaf: Leaf, space: SearchSpace) -> dict[str, Any]:
@@ -101,7 +97,7 @@ def _content(value: Any) -> dict[str, Any]:
     for name, listed in _LISTS.items():
         if type(value) is listed:
             forms = [value.to_json(choice) for choice in value.choices]
-            if isinstance(value, GridAxis) and value.is_ordered and any(map(_is_mark, forms)):
+            if isinstance(value, GridAxis) and value.is_ordered and any(map(is_mark, forms)):
                 raise SpaceError(f"{value} has numbers that JSON cannot hold")
             return {name: forms}
     if isinstance(value, SampleFrom):
@@ -125,9 +121,5 @@ def _nothing() -> None:
     """In place of a user's function."""
 
 
-def _is_mark(form: Any) -> bool:
-    return isinstance(form, dict) and set(form) in ({"$choice", "repr"}, {"$constant", "repr"})
-
-
 def _restored(form: Any) -> Any:
-    return _StandIn(form["repr"]) if _is_mark(form) else form
+    return _StandIn(form["repr"]) if is_mark(form) else form

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NotPlainError", "as_plain", "is_same", "label", "labels", "unboxed"]
+__all__ = ["NotPlainError", "as_plain", "is_mark", "is_same", "label", "labels", "unboxed"]
 
 
 class NotPlainError(TypeError):
@@ -52,6 +52,11 @@ def is_same(one: Any, other: Any) -> bool:
         return False
 
 
+def is_mark(form: Any) -> bool:
+    """Whether a JSON form stands for a value that JSON cannot hold, whose label it has as `repr`."""
+    return isinstance(form, Mapping) and set(form) in ({"$choice", "repr"}, {"$constant", "repr"})
+
+
 def label(value: Any) -> str:
     """A short name for a value, the same in every process: no memory addresses.
 
@@ -59,7 +64,7 @@ def label(value: Any) -> str:
     """
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, Mapping) and set(value) in ({"$choice", "repr"}, {"$constant", "repr"}):
+    if is_mark(value):
         return str(value["repr"])
     try:
         return json.dumps(as_plain(value))

@@ -54,11 +54,9 @@ class SearchSpace:
         if not isinstance(config, Mapping):
             raise SpaceError(f"a search space is a dictionary of names and domains, not {config!r}")
         self.leaves: Mapping[str, Leaf] = MappingProxyType(leaves_of(config))
-        leaves = self.leaves
-        self.order, conditions = link(leaves)
+        self.order, conditions = link(self.leaves)
         self.conditions: Mapping[str, tuple[Condition, ...]] = MappingProxyType(conditions)
-        self._paths = {name: leaf.path for name, leaf in leaves.items()}
-        values = {name: leaf.value for name, leaf in leaves.items()}
+        values = {name: leaf.value for name, leaf in self.leaves.items()}
         self.dimensions: Mapping[str, Domain] = _only(values, Domain)
         self.grid_axes: Mapping[str, GridAxis] = _only(values, GridAxis)
         self.domains: Mapping[str, Domain] = MappingProxyType(
@@ -66,7 +64,7 @@ class SearchSpace:
         )
         self.sample_from: Mapping[str, SampleFrom] = _only(values, SampleFrom)
         self.constants: Mapping[str, Any] = MappingProxyType(
-            {name: leaf.value for name, leaf in leaves.items() if leaf.is_constant}
+            {name: leaf.value for name, leaf in self.leaves.items() if leaf.is_constant}
         )
 
     # A config's two shapes
@@ -86,22 +84,22 @@ class SearchSpace:
     def _flatten(self, node: Mapping[Any, Any], prefix: str, flat: Config, strict: bool) -> None:
         for key, value in node.items():
             name = f"{prefix}{key}"
-            if name in self._paths:
+            if name in self.leaves:
                 flat[name] = value
             elif isinstance(value, Mapping):
                 self._flatten(value, f"{name}/", flat, strict)
             elif strict:
-                raise SpaceError(f"{name!r} is not in the search space{suggestion(name, self._paths)}")
+                raise SpaceError(f"{name!r} is not in the search space{suggestion(name, self.leaves)}")
 
     def nested(self, flat: Mapping[str, Any]) -> Config:
         """The config of a flat one, nested as the space is and in its order."""
         config: Config = {}
-        for name, path in self._paths.items():
+        for name, leaf in self.leaves.items():
             if name in flat:
                 node = config
-                for key in path[:-1]:
+                for key in leaf.path[:-1]:
                     node = node.setdefault(key, {})
-                node[path[-1]] = flat[name]
+                node[leaf.path[-1]] = flat[name]
         return config
 
     def is_active(self, name: str, flat: Mapping[str, Any]) -> bool:
@@ -272,7 +270,7 @@ class SearchSpace:
             "sample_from": {name: str(function) for name, function in self.sample_from.items()},
             "conditions": {
                 name: [condition.describe() for condition in self.conditions[name]]
-                for name in self._paths
+                for name in self.leaves
                 if name in self.conditions
             },
             "size": self.size,
@@ -318,7 +316,7 @@ class SearchSpace:
 
     def __repr__(self) -> str:
         parts = {**self.dimensions, **self.constants, **self.sample_from}
-        return f"SearchSpace({', '.join(f'{name}: {parts[name]}' for name in self._paths)})"
+        return f"SearchSpace({', '.join(f'{name}: {parts[name]}' for name in self.leaves)})"
 
 
 def _check_config(config: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -18,7 +18,7 @@ from raytune_gp.space.functions import SampleFrom
 from raytune_gp.space.plain import is_same
 from raytune_gp.space.ray_domains import from_ray
 
-__all__ = ["Leaf", "leaves_of", "link"]
+__all__ = ["Leaf", "flat_name", "leaves_of", "link"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,16 @@ class Leaf:
 
     @property
     def name(self) -> str:
-        return "/".join(str(key) for key in self.path)
+        return flat_name(self.path)
 
     @property
     def is_constant(self) -> bool:
         return not isinstance(self.value, Domain | SampleFrom)
+
+
+def flat_name(path: Sequence[Any]) -> str:
+    """The flat name of the parameter at `path`."""
+    return "/".join(map(str, path))
 
 
 def leaves_of(config: Mapping[Any, Any]) -> dict[str, Leaf]:

@@ -1,4 +1,4 @@
-"""What posteriors are held against: gradients by differences, and joint distributions as the textbook has them."""
+"""What posteriors are held against: gradients by differences, joint distributions as textbooks have them."""
 
 from __future__ import annotations
 

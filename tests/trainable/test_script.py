@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from raytune_gp.errors import SpecError
-from raytune_gp.trainable import program
+from raytune_gp.errors import SpecError, TrainableError
+from raytune_gp.trainable import program, script
 from raytune_gp.trainable.run import Outcome, run_attempt
 from raytune_gp.trainable.script import Scraper, Script
 from tests.trainable.support import Bench
@@ -86,6 +86,12 @@ def gone(path: Path, seconds: float = 3.0) -> bool:
 def feed(patterns: dict[str, str], *lines: str) -> list[dict[str, float]]:
     scraper = Scraper(patterns)
     return [report for line in lines for report in scraper.feed(line)] + scraper.finish()
+
+
+def test_a_pattern_that_would_take_years_for_a_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "SCAN_S", 0.1)
+    with pytest.raises(TrainableError, match=r"metric 'loss' is .* avoid a repeat within a repeat"):
+        Scraper({"loss": r"(x+x+)+y"}).feed("x" * 5000)
 
 
 BOTH = {"loss": r"loss=(\S+)", "acc": r"acc=(\S+)"}
