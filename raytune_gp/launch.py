@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -196,7 +197,11 @@ class Launch:
         spec = self.spec
         storage = Storage(spec.storage_path, spec.name)
         asker = self.parts.make_asker(spec.seed)
-        executor = InlineExecutor(spec.name, self.trainable, self.space, asker, storage, spec.resources)
+        backup = Backup.of(journal, self.journal_url, spec.name, storage, audience.warn)
+        retain = storage.retain if backup is None else backup.retain
+        executor = InlineExecutor(
+            spec.name, self.trainable, self.space, asker, storage, retain, spec.resources
+        )
 
         def committed(events: Sequence[Event]) -> None:
             for event in events:
@@ -207,16 +212,8 @@ class Launch:
         loop = Loop(spec.name, make, journal, executor, on_commit=committed, on_trouble=audience.pause)
         executor.turn = loop.turn
         loop.open()
-        if not Backup.is_wanted(self.journal_url, storage):
+        with backup or contextlib.nullcontext():
             loop.run()
-            return
-        backup = Backup(journal, self.journal_url, spec.name, storage, audience.warn)
-        executor.retain = backup.retain
-        backup.start()
-        try:
-            loop.run()
-        finally:
-            backup.close()
 
     def _execute_on_ray(self, state: RunState, audience: Audience) -> None:
         from raytune_gp.execution.driver import Follower, follow

@@ -100,7 +100,9 @@ class Coordinator:
         self._journal = SQLJournal(plan.journal, create=False)
         storage = self._storage = Storage(plan.worker.storage_path, plan.run)
         parts: Parts = plan.parts.load(storage)
-        self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed))
+        self._backup = Backup.of(self._journal, plan.journal, plan.run, storage, self._warn)
+        retain = storage.retain if self._backup is None else self._backup.retain
+        self._executor = RayExecutor(plan.run_id, plan.worker, parts.make_asker(plan.seed), retain)
         self._run = Loop(
             plan.run,
             parts.make_experiment,
@@ -109,10 +111,6 @@ class Coordinator:
             on_commit=self._committed,
             on_trouble=self._paused,
         )
-        self._backup: Backup | None = None
-        if Backup.is_wanted(plan.journal, storage):
-            self._backup = Backup(self._journal, plan.journal, plan.run, storage, self._warn)
-            self._executor.retain = self._backup.retain
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS_KEPT)
         self._index = -1
         self._status = News(0)
@@ -190,17 +188,14 @@ class Coordinator:
             if self._plan.started and not self._run.experiment.state.crew.incarnations:
                 self._executor.offer(self._plan.started)
             self._run.open()
-            if self._backup is not None:
-                self._backup.start()
-            self._run.run()
+            with self._backup or contextlib.nullcontext():
+                self._run.run()
         except JournalGivenUpError as error:
             ended = {"given_up": str(error)}
         except RaytuneError as error:
             ended = {"error": str(error)}
         except BaseException:
             ended = {"error": traceback.format_exc()}
-        if self._backup is not None:
-            self._backup.close()
         if self._plan.detached and "error" in ended:
             self._note_failure(ended["error"])
         self._publish(over=True, **ended)

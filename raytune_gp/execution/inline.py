@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raytune_gp import messages as msg
@@ -25,7 +25,7 @@ __all__ = ["InlineExecutor"]
 class InlineExecutor:
     """One worker, which is this process. `turn` is the loop's, called again while a trainable reports.
 
-    `retain` deletes checkpoints, as `Storage.retain` does.
+    `retain` deletes checkpoints, as `Storage.retain` and `Backup.retain` do.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class InlineExecutor:
         space: SearchSpace,
         asker: Asker,
         storage: Storage,
+        retain: Callable[[str, Sequence[str]], None],
         resources: Mapping[str, Any],
     ):
         self._run = run
@@ -42,7 +43,7 @@ class InlineExecutor:
         self._space = space
         self._asker = asker
         self._storage = storage
-        self.retain = storage.retain
+        self._retain = retain
         self._resources = resources
         self._outboxes: dict[str, Outbox] = {}
         self._cursors: dict[str, int] = {}
@@ -90,7 +91,7 @@ class InlineExecutor:
                 if command.worker in self._outboxes:
                     self._outboxes[command.worker].acknowledge(command.seq)
             case msg.Retain():
-                self.retain(f"trial_{command.trial}", command.paths)
+                self._retain(f"trial_{command.trial}", command.paths)
 
     def _connect(self, command: msg.Connect) -> None:
         if command.create:

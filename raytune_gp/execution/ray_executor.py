@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,7 +25,6 @@ from raytune_gp.execution.resources import slots_free
 from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
 from raytune_gp.failures import FailureKind
 from raytune_gp.searchers.asking import Asker
-from raytune_gp.storage.artifacts import Storage
 
 __all__ = ["RayExecutor"]
 
@@ -53,14 +52,20 @@ smaller max_concurrent_trials, asks for less."""
 class RayExecutor:
     """One coordinator's hands. `term` fences its messages; workers are named after `run_id`.
 
-    `retain` deletes checkpoints, as `Storage.retain` does.
+    `retain` deletes checkpoints, as `Storage.retain` and `Backup.retain` do.
     """
 
-    def __init__(self, run_id: str, settings: WorkerSettings, asker: Asker):
+    def __init__(
+        self,
+        run_id: str,
+        settings: WorkerSettings,
+        asker: Asker,
+        retain: Callable[[str, Sequence[str]], None],
+    ):
         self._run_id = run_id
         self._settings = settings
         self._asker = asker
-        self.retain = Storage(settings.storage_path, settings.run).retain
+        self._retain = retain
         self.term = 0
         self._inputs: queue.SimpleQueue[msg.Input] = queue.SimpleQueue()
         self._handles: dict[str, Any] = {}
@@ -107,7 +112,7 @@ class RayExecutor:
             case msg.Suggest():
                 self._searching.submit(lambda: self._inputs.put(self._asker.ask(command)))
             case msg.Retain():
-                self._housekeeping.submit(self.retain, f"trial_{command.trial}", command.paths)
+                self._housekeeping.submit(self._retain, f"trial_{command.trial}", command.paths)
             case msg.Connect():
                 self._later(self._connect, command)
             case msg.Start():

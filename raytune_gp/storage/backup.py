@@ -67,7 +67,8 @@ class About:
 class Backup:
     """Copies `run` from `journal`, which is at `url`, to `storage`, in a thread of its own.
 
-    `say` is called with what keeps it from doing so whenever that changes, None when it is over.
+    A context manager, which makes copies until its end. `say` is called with what keeps it from doing so
+    whenever that changes, None when it is over.
     """
 
     def __init__(
@@ -88,11 +89,25 @@ class Backup:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._main, name="raytune-backup", daemon=True)
 
-    @staticmethod
-    def is_wanted(url: str, storage: Storage) -> bool:
-        """Whether the journal at `url` is a file, and not the very copy in `storage`."""
+    @classmethod
+    def of(
+        cls, journal: SQLJournal, url: str, run: str, storage: Storage, say: Callable[[str | None], None]
+    ) -> Backup | None:
+        """The backup of `run`; None where its journal needs none: a server's, or the very copy in `storage`.
+
+        Whoever deletes checkpoints must do it by its `retain`, from the first one on.
+        """
         file = sqlite_file(url)
-        return file is not None and not (storage.is_local and Path(storage.path(DATABASE)) == file)
+        if file is None or (storage.is_local and Path(storage.path(DATABASE)) == file):
+            return None
+        return cls(journal, url, run, storage, say)
+
+    def __enter__(self) -> Backup:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def start(self) -> None:
         """Make copies from now on."""

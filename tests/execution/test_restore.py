@@ -14,7 +14,7 @@ from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.errors import RunExistsError, RunNotFoundError
 from raytune_gp.storage.artifacts import Storage
-from raytune_gp.storage.backup import TERMS_AHEAD, Backup
+from raytune_gp.storage.backup import ABOUT, TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.watching import events_of
 
@@ -143,6 +143,40 @@ def test_a_backup_that_fails_is_told_of_and_the_run_goes_on(
         "the journal of run 'run' could not be backed up: OSError: the bucket is gone."
         in capsys.readouterr().err
     )
+
+
+def test_a_resume_deletes_no_checkpoint_that_an_older_backup_names(
+    go: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the process was killed before its next copy, and the storage is away since then."""
+    url = f"sqlite:///{tmp_path}/disk/journal.db"
+    checkpoints = tmp_path / "results" / "run" / "trial_00002"
+
+    class Copied(tune.Callback):
+        """At the third trial's first checkpoint; Ctrl-C comes with its second one."""
+
+        def on_checkpoint(self, iteration: int, trials: Any, trial: Any, *_: Any, **info: Any) -> None:
+            if trial.id != "00002":
+                return
+            if (tmp_path / "results" / "run" / ABOUT).exists():
+                raise KeyboardInterrupt
+            journal = SQLJournal(url)
+            with Backup(journal, url, "run", Storage(str(tmp_path / "results"), "run")):
+                pass
+            journal.close()
+            monkeypatch.setattr(Storage, "upload_file", lambda *_: 1 / 0)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(callbacks=[Copied()])
+    there = {path.name for path in checkpoints.iterdir()}
+    assert len(there) > 1
+    go(resume=True)
+    assert there <= {path.name for path in checkpoints.iterdir()}
+    shutil.rmtree(tmp_path / "disk")
+    with pytest.warns(UserWarning, match="is restored from the backup"):
+        results = go(resume=True)
+    assert saved_step(url) > 0
+    assert [r.metrics["began"] for r in results] == [0, 0, saved_step(url), 0]
 
 
 @pytest.mark.filterwarnings(CHANGED)

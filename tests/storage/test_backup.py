@@ -283,12 +283,14 @@ def test_an_earlier_run_of_that_name_keeps_its_backup(place: Place, tmp_path: Pa
     new.close()
 
 
-def test_a_journal_that_is_its_own_backup_is_left_alone(tmp_path: Path) -> None:
-    storage = Storage(str(tmp_path), "run")
-    assert Backup.is_wanted(f"sqlite:///{tmp_path}/journal.db", storage)
-    assert not Backup.is_wanted(f"sqlite:///{tmp_path}/run/journal_backup.db", storage)
-    assert not Backup.is_wanted("postgresql://host/db", storage)
-    assert not Backup.is_wanted("sqlite://", storage)
+def test_a_journal_that_is_its_own_backup_is_left_alone(place: Place) -> None:
+    def is_wanted(url: str) -> bool:
+        return Backup.of(place.journal, url, "run", place.storage, place.said.append) is not None
+
+    assert is_wanted(place.url)
+    assert not is_wanted(f"sqlite:///{place.storage.path(module.DATABASE)}")
+    assert not is_wanted("postgresql://host/db")
+    assert not is_wanted("sqlite://")
 
 
 def test_a_run_goes_on_from_its_backup(place: Place, tmp_path: Path) -> None:
