@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow.fs as pafs
+
 from raytune_gp.errors import JournalError, JournalLostError, RunNotFoundError
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
@@ -180,9 +182,10 @@ class Backup:
         self._stored = row.events
 
     def _set_aside(self, older: About) -> None:
-        """Keep the backup of an earlier run of this name."""
-        aside = f"journal_backup_{older.run_id}.db"
-        self._storage.filesystem.move(self._storage.path(DATABASE), self._storage.path(aside))
+        """Keep the backup of an earlier run of this name, which a copy that failed later may have done."""
+        files, aside = self._storage.filesystem, self._storage.path(f"journal_backup_{older.run_id}.db")
+        if files.get_file_info(aside).type == pafs.FileType.NotFound:
+            files.move(self._storage.path(DATABASE), aside)
 
     def _tell(self, trouble: str | None) -> None:
         if trouble != self._trouble:

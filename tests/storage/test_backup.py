@@ -266,16 +266,29 @@ def test_a_coordinator_that_was_replaced_does_not_overwrite_its_successors_backu
     new.close()
 
 
-def test_an_earlier_run_of_that_name_keeps_its_backup(place: Place, tmp_path: Path) -> None:
-    backup = place.backup()
-    backup.start()
-    backup.close()
+@pytest.mark.parametrize("failing", ["", "upload_file", "write_bytes"])
+def test_an_earlier_run_of_that_name_keeps_its_backup(
+    place: Place,
+    tmp_path: Path,
+    failing: str,
+    often: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the storage was away after the earlier one's copy was set aside."""
+    with place.backup():
+        pass
     url = f"sqlite:///{tmp_path}/new.db"
     new = SQLJournal(url)
     new.create_run("run", created("second"))
-    later = Backup(new, url, "run", place.storage)
-    later.start()
+    later = Backup(new, url, "run", place.storage, place.said.append)
+    with monkeypatch.context() as patched:
+        if failing:
+            patched.setattr(Storage, failing, lambda *_: 1 / 0)
+        later.start()
+        often()
+    often()
     later.close()
+    assert place.said == (["ZeroDivisionError: division by zero", None] if failing else [])
     aside = SQLJournal(f"sqlite:///{place.storage.path('journal_backup_first.db')}")
     assert [event for _, event in aside.read("run")] == [CREATED]
     assert place.about()["run_id"] == "second"
