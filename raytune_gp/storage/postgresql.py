@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from raytune_gp.errors import JournalError, JournalLostError
 from raytune_gp.storage.database import Database
+from raytune_gp.storage.urls import shown_url
 
 __all__ = ["PostgreSQL"]
 
@@ -78,8 +79,9 @@ class PostgreSQL(Database):
         try:
             engine = _make_engine(url)
         except ImportError as error:
-            shown = url.render_as_string(hide_password=True)
-            raise JournalError(f"the journal {shown} cannot be opened: {error}. {_DRIVER}") from error
+            raise JournalError(
+                f"the journal {shown_url(url)} cannot be opened: {error}. {_DRIVER}"
+            ) from error
         super().__init__(url, engine)
 
     def _find(self) -> None:

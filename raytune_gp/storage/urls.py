@@ -49,11 +49,11 @@ def parse_url(url: str) -> sa.URL:
     """
     try:
         parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError) as error:
+    except (sa.exc.ArgumentError, ValueError):  # which may quote a part of a password
         raise JournalError(
-            f"the journal (unreadable URL) cannot be opened: {error}. {EXPECTED}; in a password, characters "
-            f"such as @ : / % are written %40 %3A %2F %25"
-        ) from error
+            f"the journal (unreadable URL) cannot be opened: it is no URL, or its port is no number. "
+            f"{EXPECTED}; in a password, characters such as @ : / % are written %40 %3A %2F %25"
+        ) from None
     if "@" in (parsed.host or ""):
         raise JournalError(
             f"the journal (unreadable URL) cannot be opened: there are two @ in it. {EXPECTED}; in a "

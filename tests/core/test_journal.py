@@ -304,6 +304,7 @@ SECRET = "s3cr3t"
         f"postgresql://user:x@{SECRET}@host/db",
         f"postgresql://user:{SECRET}@127.0.0.1:1/db?sslpassword={SECRET}",
         f"postgresql://user:{SECRET}@host:port/db",
+        f"postgresql://user@host:{SECRET}/db",
         f"//user:{SECRET}@host/db",
         f"nonsense {SECRET}",
     ],
@@ -314,7 +315,7 @@ def test_a_journal_that_cannot_be_opened_keeps_the_password_to_itself(url: str) 
     error: BaseException | None = caught.value
     while error is not None:
         assert SECRET not in str(error)
-        error = error.__cause__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

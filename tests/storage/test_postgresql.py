@@ -338,8 +338,9 @@ def test_a_coordinator_waits_for_a_server_that_is_away(journal: SQLJournal, post
 
 def test_without_the_driver_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(JournalError, match=r"pip install 'raytune-gp\[postgresql\]'"):
-        SQLJournal("postgresql://me:secret@host/db")
+    with pytest.raises(JournalError, match=r"pip install 'raytune-gp\[postgresql\]'") as caught:
+        SQLJournal("postgresql://me:secret@host/db?password=secret&sslpassword=secret")
+    assert "secret" not in str(caught.value)
 
 
 # --- passwords ---
