@@ -89,19 +89,18 @@ def run(
     the trainable that the file names. Ctrl-C stops gently: trials end at their next report, and
     `raytune-gp resume` goes on; a second Ctrl-C does not wait for that.
     """
+    from raytune_gp.afterwards import command_for
     from raytune_gp.runfile.plan import read_plan
-    from raytune_gp.storage.urls import url_for_commands
 
     plan = read_plan(run_file, {"name": name, "num_samples": num_samples})
+    url = _url(plan, journal)
     try:
-        _go(plan, _arguments(plan, detach, report), journal, report, inline, quiet)
+        _go(plan, _arguments(plan, detach, report, url), url, report, inline, quiet)
     except RunExistsError as error:
-        url = _url(plan, journal)
         with open_journal(url) as opened:
             if not opened.exists(plan.name):  # it is going on in this cluster, from another journal
                 raise
-        where = "" if url == journal_url(None) else f" --journal {url_for_commands(url)}"
-        raise RunExistsError(f"{error}. From the shell: raytune-gp resume {plan.name}{where}") from None
+        raise RunExistsError(f"{error}. From the shell: {command_for('resume', plan.name, url)}") from None
 
 
 def resume(
@@ -158,7 +157,7 @@ def resume(
         typer.echo(f"{plan.path} has changed since the run was started; it counts as it is now", err=True)
     samples = plan.samples_to_resume(state.spec.num_samples) if num_samples is None else num_samples
     arguments = {
-        **_arguments(plan, detach, report),
+        **_arguments(plan, detach, report, url),
         "num_samples": samples,
         "storage_path": state.spec.storage_path,
     }
@@ -167,12 +166,15 @@ def resume(
         typer.echo(f"run {plan.name} is completed: a larger --num-samples would go on", err=True)
 
 
-def _arguments(plan: Plan, detach: bool, report: Path | None) -> dict[str, Any]:
+def _arguments(plan: Plan, detach: bool, report: Path | None, url: str) -> dict[str, Any]:
     """The run file's arguments. Raises SpecError for a report of a run that is not followed to its end."""
+    from raytune_gp.afterwards import command_for
+
     arguments = plan.arguments()
     arguments["detached"] = arguments["detached"] or detach
     if report is not None and arguments["detached"]:
-        raise SpecError(f"a detached run has no end here: write its report by raytune-gp report {plan.name}")
+        later = command_for("report", plan.name, url)
+        raise SpecError(f"a detached run has no end here: write its report by {later}")
     return arguments
 
 
@@ -183,7 +185,7 @@ def _url(plan: Plan, journal: str | None) -> str:
 def _go(
     plan: Plan,
     arguments: Mapping[str, Any],
-    journal: str | None,
+    url: str,
     report: Path | None,
     inline: bool,
     quiet: bool,
@@ -192,7 +194,7 @@ def _go(
     from raytune_gp import tune
 
     executor = "inline" if inline else "ray"
-    results = tune.run(**arguments, journal=_url(plan, journal), executor=executor, verbose=0 if quiet else 1)
+    results = tune.run(**arguments, journal=url, executor=executor, verbose=0 if quiet else 1)
     if results.state.status.is_ended:
         finish(results, report)
     return results

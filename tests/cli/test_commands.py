@@ -388,13 +388,17 @@ def test_to_attach_to_a_run_that_nobody_goes_on_with(
     ("arguments", "message"),
     [
         (["--inline"], "detached=True needs executor"),
-        (["--report", "r.html"], "write its report by raytune-gp report"),
+        (["--report", "r.html"], "write its report by raytune-gp report first\n"),
+        (
+            ["--report", "r.html", "--journal", "postgresql://me:pass@host/db"],
+            "write its report by raytune-gp report first --journal postgresql://me@host/db\n",
+        ),
     ],
 )
 def test_what_a_detached_run_cannot_have(
     command: Command, write: Callable[..., Path], arguments: list[str], message: str
 ) -> None:
-    result = command("run", write(), "--detach", *arguments)
+    result = command("run", write(), "--detach", "--name", "first", *arguments)
     assert (result.exit_code, message in result.stderr) == (1, True)
 
 
