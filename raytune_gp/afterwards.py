@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ from raytune_gp.results import ResultGrid
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.storage.artifacts import Storage
-from raytune_gp.storage.urls import absolute_url, default_journal_url, url_for_commands
+from raytune_gp.storage.urls import default_journal_url, url_for_commands
 
 __all__ = ["command_for", "how_to_resume", "results_of"]
 
@@ -56,6 +55,5 @@ def how_to_resume(spec: ExperimentSpec, journal_url: str) -> str:
 
 def command_for(command: str, run: str, journal_url: str) -> str:
     """The command line for a run, with what it must be told of the journal, but for a password."""
-    usual = absolute_url(os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
-    where = "" if journal_url == usual else f" --journal {url_for_commands(journal_url)}"
+    where = "" if journal_url == default_journal_url() else f" --journal {url_for_commands(journal_url)}"
     return f"raytune-gp {command} {run}{where}"

@@ -9,7 +9,6 @@ results.get_best_result().config
 from __future__ import annotations
 
 import datetime
-import os
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -258,7 +257,7 @@ def run(
         trainable=trainable,
         space=space,
         parts=Parts(space, searcher, make_scheduler, guesses, stopper),
-        journal_url=absolute_url(journal or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url()),
+        journal_url=absolute_url(journal or default_journal_url()),
         resume=resume,
         executor=executor,
         callbacks=heard,
@@ -297,7 +296,7 @@ def attach(
     from raytune_gp.attaching import attach
     from raytune_gp.storage.urls import absolute_url, default_journal_url
 
-    url = absolute_url(journal or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
+    url = absolute_url(journal or default_journal_url())
     return attach(check_name(name), url, make_callbacks(callbacks), verbose, raise_on_failed_trial)
 
 

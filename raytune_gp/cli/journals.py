@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +40,7 @@ def journal_url(option: str | None, file: str | None = None, directory: Path | N
 
     if option is None and file is not None:
         return absolute_url(file, directory or "")
-    return absolute_url(option or os.environ.get("RAYTUNE_JOURNAL") or default_journal_url())
+    return absolute_url(option or default_journal_url())
 
 
 @contextmanager

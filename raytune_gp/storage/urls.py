@@ -38,8 +38,9 @@ _DRIVERS = {
 
 
 def default_journal_url() -> str:
-    """`~/.raytune_gp/journal.db` as a database URL."""
-    return f"sqlite:///{Path.home() / '.raytune_gp' / 'journal.db'}"
+    """Where the journal is if nobody says it: at `$RAYTUNE_JOURNAL`, else `~/.raytune_gp/journal.db`."""
+    given = os.environ.get("RAYTUNE_JOURNAL")
+    return absolute_url(given or f"sqlite:///{Path.home() / '.raytune_gp' / 'journal.db'}")
 
 
 def parse_url(url: str) -> sa.URL:

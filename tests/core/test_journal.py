@@ -327,7 +327,10 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 def test_the_default_is_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAYTUNE_JOURNAL", raising=False)
     assert default_journal_url() == f"sqlite:///{tmp_path}/.raytune_gp/journal.db"
+    monkeypatch.setenv("RAYTUNE_JOURNAL", "~/other.db")
+    assert default_journal_url() == f"sqlite:///{tmp_path}/other.db"
     journal = SQLJournal("sqlite:///~/journal.db")
     journal.create_run("run", CREATED)
     assert (tmp_path / "journal.db").exists()
