@@ -16,7 +16,7 @@ import psutil
 import ray
 from ray.exceptions import RayError
 
-from raytune_gp.execution.cluster import ANSWER_S, actor_names, connect
+from raytune_gp.execution.cluster import ANSWER_S, actor_names, connect, kill_actor
 from raytune_gp.execution.strays import find_strays
 from raytune_gp.execution.worker import NAMESPACE, ORPHAN_S
 from raytune_gp.storage.staging import find_abandoned, remove
@@ -79,12 +79,12 @@ def _look_at_cluster(found: Findings) -> None:
             found.left_alone.append(f"worker {name}, which may be of {' or '.join(silent)}")
         elif alone is None:
             why = "it has no coordinator, and waits for resources or hangs"
-            found.leftovers.append(Leftover(f"worker {name}", why, partial(_kill, name)))
+            found.leftovers.append(Leftover(f"worker {name}", why, partial(kill_actor, name)))
         elif alone[0] in silent:
             found.left_alone.append(f"worker {name}, which is of {alone[0]}")
         elif alone[1] > ORPHAN_S:
             why = f"its coordinator {alone[0]} has been gone for {alone[1]:.0f} s"
-            found.leftovers.append(Leftover(f"worker {name}", why, partial(_kill, name)))
+            found.leftovers.append(Leftover(f"worker {name}", why, partial(kill_actor, name)))
         else:
             found.left_alone.append(f"worker {name}, which has lost {alone[0]} just now and leaves by itself")
 
@@ -115,8 +115,3 @@ def _command(process: psutil.Process) -> str:
 def _end(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.Error):
         process.kill()
-
-
-def _kill(name: str) -> None:
-    with contextlib.suppress(ValueError, RayError):
-        ray.kill(ray.get_actor(name, NAMESPACE))

@@ -22,6 +22,7 @@ __all__ = [
     "find_coordinator",
     "identify",
     "init_ray",
+    "kill_actor",
     "refuse_running",
     "require_lasting",
 ]
@@ -116,6 +117,12 @@ def actor_names() -> list[str]:
     """The names of our actors in the cluster: of coordinators a run's name, of workers `run_id/worker`."""
     found = ray.util.list_named_actors(all_namespaces=True)
     return [actor["name"] for actor in found if actor["namespace"] == NAMESPACE]
+
+
+def kill_actor(name: str) -> None:
+    """End our actor of this name, if there is one."""
+    with contextlib.suppress(ValueError, RayError):
+        ray.kill(ray.get_actor(name, NAMESPACE))
 
 
 def find_coordinator(run: str) -> Any:

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytune_gp.errors import RunExistsError, RunFailedError, SpecError
 from raytune_gp.events import Event, RunEnded
-from raytune_gp.execution.cluster import actor_names, refuse_running, require_lasting
+from raytune_gp.execution.cluster import actor_names, kill_actor, refuse_running, require_lasting
 from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
@@ -239,13 +239,11 @@ def _poll(coordinator: Any, after_index: int) -> News:
 
 def _kill_workers(state: RunState) -> None:
     for worker in state.workers:
-        with contextlib.suppress(ValueError, RayError):
-            ray.kill(ray.get_actor(f"{state.spec.run_id}/{worker}", NAMESPACE))
+        kill_actor(f"{state.spec.run_id}/{worker}")
 
 
 def end_workers(run_id: str) -> None:
     """End whatever workers of `run_id` there are still: those of a run whose journal has forgotten them."""
     for name in actor_names():
         if name.startswith(f"{run_id}/"):
-            with contextlib.suppress(ValueError, RayError):
-                ray.kill(ray.get_actor(name, NAMESPACE))
+            kill_actor(name)

@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
 
 from raytune_gp import messages as msg
+from raytune_gp.execution.cluster import kill_actor
 from raytune_gp.execution.growth import has_autoscaler
 from raytune_gp.execution.losses import draining_nodes, kind_of_absence, kind_of_loss
 from raytune_gp.execution.resources import slots_free
@@ -209,8 +210,7 @@ class RayExecutor:
         if worker in self._handles:
             self._kill(worker, "it was released")
             return
-        with contextlib.suppress(ValueError, RayError):  # a coordinator before this one may have made it
-            ray.kill(ray.get_actor(f"{self._run_id}/{worker}", NAMESPACE))
+        kill_actor(f"{self._run_id}/{worker}")  # a coordinator before this one may have made it
         task = self._tasks.get(worker)
         if task is not None:
             task.cancel()
