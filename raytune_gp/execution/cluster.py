@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from raytune_gp.errors import RunExistsError, SpecError
-from raytune_gp.execution.local_cluster import connect_or_start
+from raytune_gp.execution.local_cluster import SETTINGS, connect_or_start
 from raytune_gp.execution.worker import NAMESPACE
 
 __all__ = [
@@ -58,12 +58,12 @@ def connect() -> bool:
     if ray.is_initialized():
         return True
     address = os.environ.get("RAY_ADDRESS", "")
-    if address == "local" or not _answers(
-        address
-    ):  # with the one Ray starts a cluster, with the other it waits
+    if address == "local":  # where Ray would start one
+        return False
+    if not _answers(address):  # where Ray would wait for one
         return False
     try:
-        ray.init(address="auto", log_to_driver=False, configure_logging=False)
+        ray.init(address="auto", **SETTINGS)
     except ConnectionError:
         return False
     return True

@@ -9,9 +9,10 @@ from typing import Any
 
 import ray
 
-__all__ = ["connect_or_start", "start_here"]
+__all__ = ["SETTINGS", "connect_or_start", "start_here"]
 
-_SETTINGS: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "include_dashboard": False}
+SETTINGS: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "include_dashboard": False}
+"""Of `ray.init`, whichever cluster it is for."""
 
 
 def connect_or_start() -> None:
@@ -23,7 +24,7 @@ def connect_or_start() -> None:
     if address in (None, "local"):
         start_here()
     else:
-        ray.init(**_SETTINGS)
+        ray.init(**SETTINGS)
 
 
 def _begun_by_ray_start() -> str | None:
@@ -39,7 +40,7 @@ def start_here(**settings: Any) -> None:
     Ray's token authentication stays as Ray sets it.
     """
     with _loopback():
-        ray.init(address="local", **_SETTINGS, **settings)
+        ray.init(address="local", **SETTINGS, **settings)
 
 
 @contextmanager
