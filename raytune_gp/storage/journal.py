@@ -232,11 +232,11 @@ class SQLJournal:
 
     # --- copying ---
 
-    def copy(self, run: str, target: SQLJournal, after_index: int = -1, *, terms_ahead: int = 0) -> int:
+    def copy(self, run: str, target: SQLJournal, after_index: int = -1, *, terms_ahead: int = 0) -> None:
         """Bring the copy of `run` in `target`, which ends at `after_index` (-1: there is none), up to date.
 
-        Rows are copied as they are, all or none. The copy's term is `terms_ahead` of the original's. Returns
-        the last index. Raises RunNotFoundError.
+        Rows are copied as they are, all or none. The copy's term is `terms_ahead` of the original's.
+        Raises RunNotFoundError.
         """
         query = sa.select(RUNS.c.created_at, RUNS.c.term).where(RUNS.c.name == run)
         with self._reading() as connection:
@@ -246,8 +246,7 @@ class SQLJournal:
         source, there = self._database, target._database
         if isinstance(source, SQLite) and isinstance(there, SQLite) and there.is_file:
             source.copy_run(run, there, after_index, terms_ahead)
-            with target._reading() as connection:
-                return connection.execute(_SELECT_LAST, {"run": run}).scalar_one()
+            return
         about = {"created_at": found.created_at, "term": found.term + terms_ahead}
         with target._writing() as connection:
             if after_index < 0:
@@ -257,8 +256,6 @@ class SQLJournal:
             rows = self._rows(run, after_index)
             while page := list(itertools.islice(rows, PAGE)):
                 connection.execute(_INSERT_EVENTS, [row._asdict() for row in page])
-                after_index = page[-1].position
-        return after_index
 
     # --- connections ---
 

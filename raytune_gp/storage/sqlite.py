@@ -110,7 +110,7 @@ class SQLite(Database):
                 connection.rollback()  # nothing to do after a COMMIT
                 execute("DETACH target")
         except sqlite3.Error as error:
-            raise self._explained(error, "copied") from error
+            raise self._explained(error, f"copied to {target.shown}") from error
         finally:
             connection.close()
 

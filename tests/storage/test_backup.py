@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from raytune_gp import events as ev
-from raytune_gp.errors import RunNotFoundError
+from raytune_gp.errors import JournalError, RunNotFoundError
 from raytune_gp.state import RunState
 from raytune_gp.storage import backup as module
 from raytune_gp.storage.artifacts import Storage
@@ -332,3 +333,19 @@ def test_a_run_goes_on_from_its_backup(place: Place, tmp_path: Path) -> None:
     terms = [(i, e.term) for i, e in run.journal.read("run") if isinstance(e, ev.TermStarted)]
     assert terms[-1] == (copied + 1, terms[0][1] + TERMS_AHEAD + 1)
     run.journal.close()
+
+
+def test_a_copy_that_fails_names_where_it_was_to_go(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytune_gp.storage.sqlite.BUSY_S", 0.05)
+    source, target = SQLJournal(place.url), SQLJournal(f"sqlite:///{tmp_path}/busy.db")
+    other = sqlite3.connect(tmp_path / "busy.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalError, match=r"/journal\.db cannot be copied to sqlite:.*/busy\.db: .* locked"):
+        source.copy("run", target)
+    other.execute("ROLLBACK")
+    source.copy("run", target)
+    assert [event for _, event in target.read("run")] == [CREATED]
+    for closing in (other, source, target):
+        closing.close()
