@@ -9,12 +9,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from raytune_gp.errors import JournalError
-from raytune_gp.storage.layout import is_current, migrate
+from raytune_gp.errors import JournalError, JournalLostError
+from raytune_gp.storage.layout import LAYOUT, layout_of, migrate
 from raytune_gp.storage.urls import EXPECTED, parse_url, shown_url
 
 __all__ = ["Database", "open_database"]
@@ -39,10 +40,15 @@ def open_database(url: str, *, create: bool) -> Database:
 class Database(ABC):
     """A database that holds a journal's tables; safe to use from several threads.
 
-    `shown` is its URL without the password. `engine` connects when it is used first.
+    `shown` is its URL without the password. `engine` connects when it is used first. The journal is made
+    where there is none only with `create`.
     """
 
-    def __init__(self, url: sa.URL, engine: sa.Engine):
+    way_on: ClassVar[str]
+    """What helps where the journal is gone, as a sentence."""
+
+    def __init__(self, url: sa.URL, engine: sa.Engine, *, create: bool):
+        self._create = create
         self.shown = shown_url(url)
         self.engine = engine
         self._reader = engine.execution_options(raytune_write=False)
@@ -53,7 +59,8 @@ class Database(ABC):
     def prepare(self) -> None:
         """Connect, and see that the tables are there, as they are today: once, and free of cost after that.
 
-        Raises JournalError where it cannot be, SchemaVersionError where the tables are of a later version.
+        Raises JournalLostError where there are none, without `create`; JournalError where it cannot be, and
+        SchemaVersionError where the tables are of a later version.
         """
         if self._is_ready:
             return
@@ -61,10 +68,10 @@ class Database(ABC):
             if self._is_ready:
                 return
             try:
-                self._find()
-                with self._reader.begin() as connection:
-                    current = is_current(connection)
-                if not current:
+                found = self._look_for_tables()
+                if not (found or self._create):
+                    raise JournalLostError(f"the journal {self.shown} is not there any more. {self.way_on}")
+                if found != LAYOUT:
                     with self._writer.begin() as connection:
                         self._claim(connection)
                         migrate(connection)
@@ -76,6 +83,13 @@ class Database(ABC):
                     f"the journal {self.shown} cannot be opened: {error}. {EXPECTED}"
                 ) from error
             self._is_ready = True
+
+    def _look_for_tables(self) -> int:
+        """Their layout; 0 for none."""
+        if not self._find():
+            return 0
+        with self._reader.begin() as connection:
+            return layout_of(connection)
 
     @contextmanager
     def begin(self, *, writes: bool) -> Iterator[sa.Connection]:
@@ -98,13 +112,12 @@ class Database(ABC):
         """Give the connections back."""
         self.engine.dispose()
 
-    @abstractmethod
-    def _find(self) -> None:
-        """Before the first connection."""
+    def _find(self) -> bool:
+        """Before the first connection, which may make what is not there: whether there is anything."""
+        return True
 
-    @abstractmethod
-    def _claim(self, connection: sa.Connection) -> None:
-        """Keep other processes from the tables until the end of the transaction."""
+    def _claim(self, connection: sa.Connection) -> None:  # noqa: B027
+        """Keep other processes from making the tables until the end of the transaction, which writes."""
 
     def _note(self) -> None:  # noqa: B027
         """The tables are there."""
@@ -114,4 +127,4 @@ class Database(ABC):
 
     @abstractmethod
     def _explained(self, error: SQLAlchemyError, verb: str) -> JournalError:
-        """What to raise: the database cannot be `verb` (opened, read, written), and what helps."""
+        """What to raise: the database cannot be `verb` (opened, read, written, copied), and what helps."""

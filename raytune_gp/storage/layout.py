@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from raytune_gp.errors import JournalLostError, SchemaVersionError
 
-__all__ = ["EVENTS", "LAYOUT", "REQUESTS", "RUNS", "is_current", "migrate"]
+__all__ = ["EVENTS", "LAYOUT", "REQUESTS", "RUNS", "layout_of", "migrate"]
 
 _metadata = sa.MetaData()
 
@@ -59,17 +59,12 @@ LAYOUT = 1 + len(STEPS)
 """The layout of the tables above."""
 
 
-def is_current(connection: sa.Connection) -> bool:
-    """Whether the tables are those of today. Raises SchemaVersionError where they are of a later day."""
-    return _found(connection) == LAYOUT
-
-
 def migrate(connection: sa.Connection) -> None:
     """Make the tables, or make older ones into those of today: in the caller's transaction, all or none.
 
     No other process may do the same meanwhile. Raises SchemaVersionError for tables of a later day.
     """
-    found = _found(connection)
+    found = layout_of(connection)
     if found == 0:
         _metadata.create_all(connection, checkfirst=False)
         connection.execute(_LAYOUT.insert().values(version=LAYOUT))
@@ -79,8 +74,11 @@ def migrate(connection: sa.Connection) -> None:
         connection.execute(_LAYOUT.update().values(version=LAYOUT))
 
 
-def _found(connection: sa.Connection) -> int:
-    """The layout of the tables that are there; 0 for none."""
+def layout_of(connection: sa.Connection) -> int:
+    """The layout of the tables that are there; 0 for none.
+
+    Raises SchemaVersionError where they are of a later day, JournalLostError where their layout never was.
+    """
     inspector = sa.inspect(connection)
     if not inspector.has_table(_LAYOUT.name):
         return 1 if inspector.has_table(RUNS.name) else 0

@@ -72,31 +72,24 @@ _DRIVER = "PostgreSQL needs the driver psycopg: pip install 'raytune-gp[postgres
 
 
 class PostgreSQL(Database):
-    """The database behind a URL. Without `create`, its tables must be there."""
+    """The database behind a URL."""
+
+    way_on = f"{_GONE['42P01']}, and go on with resume=True"
 
     def __init__(self, url: sa.URL, *, create: bool):
-        self._create = create
         try:
             engine = _make_engine(url)
         except ImportError as error:
             raise JournalError(
                 f"the journal {shown_url(url)} cannot be opened: {error}. {_DRIVER}"
             ) from error
-        super().__init__(url, engine)
-
-    def _find(self) -> None:
-        """There is nothing to look for before a connection."""
+        super().__init__(url, engine, create=create)
 
     def _claim(self, connection: sa.Connection) -> None:
         """Wait for others that make the tables, and make the schema if need be."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK_KEY)))
         there = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
         if connection.execute(there, {"name": SCHEMA}).first() is None:
-            if not self._create:
-                raise JournalLostError(
-                    f"the journal {self.shown} is not there any more. {_GONE['42P01']}, and go on with "
-                    f"resume=True"
-                )
             connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
 
     def _explained(self, error: SQLAlchemyError, verb: str) -> JournalError:

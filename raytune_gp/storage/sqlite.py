@@ -44,31 +44,29 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SQLite(Database):
-    """The file behind a URL. Without `create`, one that is not there is JournalLostError."""
+    """The file behind a URL."""
+
+    way_on = GO_ON
 
     def __init__(self, url: sa.URL, *, create: bool):
         self._file = sqlite_file(url)
-        self._create = create
         self._identity: tuple[int, int] | None = None
         self._has_written = False
         self._lost: JournalLostError | None = None
-        super().__init__(url, _make_engine(url if self._file is None else url.set(database=str(self._file))))
+        engine = _make_engine(url if self._file is None else url.set(database=str(self._file)))
+        super().__init__(url, engine, create=create)
 
     @property
     def is_file(self) -> bool:
         """Whether it is on a disk, and not in memory."""
         return self._file is not None
 
-    def _find(self) -> None:
+    def _find(self) -> bool:
         if self._file is None:
-            return
+            return True
         if self._create:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-        elif not self._file.exists():
-            raise JournalLostError(f"the journal {self.shown} is not there any more. {GO_ON}")
-
-    def _claim(self, connection: sa.Connection) -> None:
-        """Nothing to do: a transaction that writes begins with BEGIN IMMEDIATE."""
+        return self._file.exists()
 
     def _note(self) -> None:
         self._identity = self._look()
