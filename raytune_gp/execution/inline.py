@@ -57,7 +57,10 @@ class InlineExecutor:
         return time.time()
 
     def next(self, deadline: float | None) -> list[msg.Input]:
-        """What waits; else run the trial that was started, whose reports turn the loop themselves."""
+        """What waits; else run the trial that was started, whose reports turn the loop themselves.
+
+        Where there is neither, nothing comes until the deadline; a trial that reports does not wait for it.
+        """
         if self._waiting is not None and self._session is None:
             self._train(self._waiting)
         inputs = list(self._inputs)
@@ -67,6 +70,8 @@ class InlineExecutor:
             if items:
                 self._cursors[worker] = items[-1].seq
                 inputs += items
+        if not inputs and self._session is None and deadline is not None:
+            time.sleep(max(0.0, deadline - self.now()))
         return inputs
 
     def close(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from raytune_gp.errors import (
     SpecError,
     TrialFailedError,
 )
+from raytune_gp.execution.loop import Loop
+from raytune_gp.failures import POLICIES, FailureKind
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.watching import events_of
 from trainables.cifar10 import data
@@ -353,6 +357,24 @@ def test_a_slip_in_the_metrics_name_ends_the_run_early_and_is_put_right_on_resum
     assert results.get_best_result().config["x"] == max(r.config["x"] for r in results)
     with pytest.raises(SpecError, match="metrics is "):
         run(quick, metric="scores", num_samples=60, resume=True)
+
+
+def test_a_retry_is_waited_for_asleep(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = dataclasses.replace(POLICIES[FailureKind.HOST_MEMORY], delays_s=(1.0,))
+    monkeypatch.setitem(POLICIES, FailureKind.HOST_MEMORY, short)  # type: ignore[arg-type]
+    turns, began, turn = [], [], Loop.turn
+    monkeypatch.setattr(Loop, "turn", lambda loop: (turns.append(loop), turn(loop))[1])
+
+    def train(config: dict[str, Any]) -> None:
+        began.append(time.monotonic())
+        if len(began) == 1:
+            raise MemoryError
+        tune.report({"score": 1.0})
+
+    [result] = run(train)
+    assert result.status.value == "COMPLETED"
+    assert began[1] - began[0] >= 0.9
+    assert len(turns) < 50, "each second that is waited for takes a turn or two"
 
 
 def test_a_storage_that_cannot_be_leaves_no_run_behind(
