@@ -47,6 +47,13 @@ class Family:
             with contextlib.suppress(OSError):
                 os.write(self._pipe, f"{silence_s};\n".encode())
 
+    def leave_none(self) -> None:
+        """Before this process ends itself: kill what it has started, unless there is a reaper to do so."""
+        if self._pipe is None:
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+
     def end_children(self) -> str | None:
         """End what a trial has left running, by force at last; what it was, or None for nothing."""
         if not self._has_children():

@@ -274,7 +274,7 @@ class Worker:
             session.interrupt("pause")
             while self._current is not None and session.grace_left_s(FAREWELL_S) > 0:
                 time.sleep(0.1)
-        os._exit(0)  # the reaper ends what it has started
+        self._exit()
 
     def _depart(self) -> None:
         """Somebody takes this process away: save the trial, and go."""
@@ -287,7 +287,14 @@ class Worker:
         while self._current is not None and time.monotonic() < deadline:
             time.sleep(0.05)
         self._wait_until_heard()
-        os._exit(0)
+        self._exit()
+
+    def _exit(self) -> None:
+        """End this process, and with it what it has started."""
+        try:
+            self._family.leave_none()
+        finally:
+            os._exit(0)
 
     def _wait_until_heard(self) -> None:
         """Until all that this worker has said is in the journal, for a while."""

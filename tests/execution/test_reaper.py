@@ -20,15 +20,21 @@ Start = Callable[[float, str], tuple[subprocess.Popen[str], list[int]]]
 
 PARENT = """
 import os, signal, subprocess, sys, time
+from raytune_gp.execution import reaper
 from raytune_gp.execution.family import Family
 
 os.setsid()
+if sys.argv[2] == "has no reaper":
+    reaper.start = lambda *_: None
 family = Family(float(sys.argv[1]))
 forked = os.fork()
 if forked == 0:
     time.sleep(300)
 sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
 print(subprocess.Popen(sleep, start_new_session=True).pid, forked, flush=True)
+if sys.argv[2] == "has no reaper":
+    family.leave_none()
+    os._exit(0)
 while True:
     if sys.argv[2] == "speaks":
         family.tell_reaper(float(sys.argv[1]))
@@ -80,3 +86,9 @@ def test_a_process_that_speaks_lives(start: Start) -> None:
     time.sleep(3.0)
     assert process.poll() is None
     assert all(map(is_there, children))
+
+
+def test_a_process_without_a_reaper_ends_its_children_when_it_leaves(start: Start) -> None:
+    process, children = start(60.0, "has no reaper")
+    assert process.wait(timeout=20) == 0
+    assert wait_until(lambda: not any(map(is_there, children)), 2.0)
