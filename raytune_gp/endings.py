@@ -13,6 +13,7 @@ from raytune_gp.failures import FailureKind, policy_of
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Trial, TrialStatus
+from raytune_gp.unheard import WITHOUT_VALUE
 from raytune_gp.unreported import reported_instead
 
 __all__ = ["TIMEOUT_RULE", "after_attempt", "after_loss", "end_of", "run_failed"]
@@ -89,7 +90,7 @@ def end_of(
             status, reason = TrialStatus.FAILED, _missing(trial, spec)
         elif trial.decided_by == TIMEOUT_RULE:
             status, failure = TrialStatus.FAILED, FailureKind.TIMEOUT
-            reason = f"{trial.reason}, and it had reported no {spec.metric.name}"
+            reason = f"{trial.reason}{WITHOUT_VALUE}{spec.metric.name}"
         elif trial.decided_by in (None, "user"):
             failure = FailureKind.STOPPED_EARLY
     values = list(objective) if objective is not None else None

@@ -12,7 +12,10 @@ from raytune_gp.failures import FailureKind
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.trial import Observation, Trial, TrialStatus
 
-__all__ = ["Unheard", "value_again"]
+__all__ = ["WITHOUT_VALUE", "Unheard", "value_again"]
+
+WITHOUT_VALUE = ", and it had reported no "
+"""So the reason of a trial goes on that was stopped and has failed, as there was no value of the metric."""
 
 _WITHOUT_METRIC = (FailureKind.METRIC_MISSING, FailureKind.STOPPED_EARLY, FailureKind.TIMEOUT)
 
@@ -66,5 +69,8 @@ def value_again(spec: ExperimentSpec, trials: Mapping[str, Trial], observations:
             continue
         observations[position] = Observation(trial.config, objective, trial.id, failure)
         trial.objective = objective
-        if trial.status is TrialStatus.FAILED:
+        if observation.failure == FailureKind.TIMEOUT:
+            trial.status = TrialStatus.STOPPED
+            trial.reason = (trial.reason or "").partition(WITHOUT_VALUE)[0] or None
+        elif trial.status is TrialStatus.FAILED:
             trial.status, trial.reason = TrialStatus.COMPLETED, None

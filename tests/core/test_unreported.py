@@ -239,6 +239,24 @@ def test_a_metric_that_is_put_right_gives_a_value_to_trials_that_a_person_stoppe
     assert [o.failure for o in bench.state.observations] == ["stopped before a report", None, None]
 
 
+def test_a_metric_that_is_put_right_leaves_a_trial_stopped_whose_time_was_up(make_bench: Make) -> None:
+    bench = make_bench(num_samples=9, trial_timeout_s=100.0).running()
+    bench.say("w0/1", "started")
+    bench.report("w0/1", 1, accuracy=0.5)
+    bench.now = 100.0
+    bench.tell(msg.Tick())
+    bench.end("w0/1", "interrupted")
+    trial = bench.state.trials["00000"]
+    assert (trial.status, trial.reason) == (
+        TrialStatus.FAILED,
+        "its time of 100 s is used up, and it had reported no score",
+    )
+    bench.tell(msg.Resume({"metrics": [{"name": "accuracy", "mode": "max"}]}))
+    assert (trial.status, trial.objective) == (TrialStatus.STOPPED, (0.5,))
+    assert trial.reason == "its time of 100 s is used up"
+    assert bench.state.observations[0].failure is None
+
+
 def test_a_stop_criterion_that_no_trial_reports_is_told_of_when_one_is_through(make_bench: Make) -> None:
     bench = make_bench(num_samples=9, stop={"Score": 0.9, "scale": 1}).running()
     assert idle_criteria(bench.state) == []
