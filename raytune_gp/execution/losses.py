@@ -19,6 +19,7 @@ _OUT_OF_MEMORY = ("running low on memory", "due to memory pressure", "OutOfMemor
 def kind_of_loss(error: BaseException, node: str | None, draining: frozenset[str]) -> FailureKind:
     """The kind of loss that `error` tells of, of a worker on `node`, where `draining` nodes are to go.
 
+    `node` is None, or empty as in Ray's tables, where it never was on one.
     May ask Ray which nodes live, and so wait for it.
     """
     text = str(error)
@@ -26,9 +27,7 @@ def kind_of_loss(error: BaseException, node: str | None, draining: frozenset[str
         return FailureKind.HOST_MEMORY
     if (isinstance(error, ActorDiedError) and error.preempted) or node in draining or _SIGTERM in text:
         return FailureKind.PREEMPTED
-    if node is not None and not _lives(node):
-        return FailureKind.NODE_LOST
-    return FailureKind.WORKER_LOST
+    return FailureKind.WORKER_LOST if not node or _lives(node) else FailureKind.NODE_LOST
 
 
 def kind_of_absence(name: str, draining: frozenset[str]) -> tuple[str, FailureKind]:
@@ -41,14 +40,14 @@ def kind_of_absence(name: str, draining: frozenset[str]) -> tuple[str, FailureKi
         from ray._private.state import state
 
         dead = next(a for a in state.actor_table(None).values() if a["Name"] == name)
-        cause, node = dead["DeathCause"], dead["Address"]["NodeID"]
+        cause = dead["DeathCause"]
         if cause.WhichOneof("context") == "oom_context":
-            return f"{absent}: {cause.oom_context.error_message}", FailureKind.HOST_MEMORY
-        context = cause.actor_died_error_context
-        text = context.error_message
-        if context.preempted or node in draining or _SIGTERM in text:
-            return f"{absent}: {text}", FailureKind.PREEMPTED
-        return f"{absent}: {text}", FailureKind.WORKER_LOST if _lives(node) else FailureKind.NODE_LOST
+            text = cause.oom_context.error_message
+            error: RayError = OutOfMemoryError(text)
+        else:
+            text = cause.actor_died_error_context.error_message
+            error = ActorDiedError(cause.actor_died_error_context)
+        return f"{absent}: {text}", kind_of_loss(error, dead["Address"]["NodeID"], draining)
     except Exception:  # a table of another form, or none: Ray forgets the dead in time
         return absent, FailureKind.WORKER_LOST
 
