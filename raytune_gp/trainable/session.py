@@ -122,7 +122,7 @@ class Session:
         try:
             values = _plain_metrics(metrics)
         except RecursionError:
-            raise TrainableError("the metrics are nested without end: report plain numbers") from None
+            raise ReportError("the metrics are nested without end: report plain numbers") from None
         self._uploads.check()
         staged = None if checkpoint is None else self._uploads.stage(checkpoint)
         with self._lock:

@@ -17,9 +17,11 @@ import pytest
 import torch
 
 from raytune_gp import tune
-from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.errors import ReportError, TrainableError, TrialInterrupted
+from raytune_gp.failures import FailureKind
 from raytune_gp.messages import Start
 from raytune_gp.storage.artifacts import Checkpoint, Storage
+from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trainable.session import Context, Session, activate
 from raytune_gp.trial import CheckpointRecord
 from tests.trainable.support import Bench
@@ -126,6 +128,15 @@ def test_what_cannot_be_journalled_is_refused_and_not_said(bench: Bench, metrics
     assert bench.said == []
     bench.session.report({"m": 1.0})
     assert bench.said[0][1]["step"] == 1
+
+
+def test_metrics_that_hold_themselves_are_a_report_that_cannot_be(bench: Bench) -> None:
+    metrics: dict[str, Any] = {"m": 1.0}
+    metrics["again"] = metrics
+    with pytest.raises(ReportError, match="nested without end: report plain numbers") as raised:
+        bench.session.report(metrics)
+    assert kind_of(raised.value) is FailureKind.UNREPORTABLE
+    assert bench.said == []
 
 
 def test_time_goes_on_over_attempts_and_steps_from_the_checkpoint(tmp_path: Path) -> None:
