@@ -78,11 +78,9 @@ class Family:
     @staticmethod
     def _has_children() -> bool:
         """Whether this process has child processes: read from the kernel where it says so, which is fast."""
-        try:
-            tasks = os.listdir("/proc/self/task")
-            return any(Path(f"/proc/self/task/{task}/children").read_bytes() for task in tasks)
-        except OSError:
-            return bool(psutil.Process().children())
+        if Path("/proc/thread-self/children").exists():
+            return bool(reaper.children(os.getpid()))
+        return bool(psutil.Process().children())
 
 
 def _bury() -> None:
