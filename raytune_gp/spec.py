@@ -37,13 +37,13 @@ class ExperimentSpec:
     included), `UNLIMITED` for no bound. Times are in seconds. `scope` says which of a trial's values of the
     metric is its objective, as in Ray Tune. `stop` maps a metric to the value that ends a trial once
     reached: at least that, or at most that for a metric of the run that is minimised. `max_failures` is how
-    often a trial may raise and be tried again (-1: always), `max_losses` how often it may lose its worker.
-    `trial_timeout_s` is how long a trial may train in all, `report_timeout_s` how long it may go without a
-    report before it counts as hung (`Patience.setting`). `keep_checkpoints` of each trial are kept, the
-    newest always among them. `searcher`, `scheduler`, `trainable` and `space` describe those parts to
-    readers; `space` has a `definition` too, from which it can be made again, and `points_to_evaluate` are the
-    user's guesses. `run_file` is the file that `raytune-gp run` read them from: its `path` and `sha256`;
-    empty for a run of another origin.
+    often a trial may raise and be tried again (-1: always), `max_losses` how often it may lose its worker
+    (None: always). `trial_timeout_s` is how long a trial may train in all, `report_timeout_s` how long it
+    may go without a report before it counts as hung (`Patience.setting`). `keep_checkpoints` of each trial
+    are kept, the newest always among them. `searcher`, `scheduler`, `trainable` and `space` describe those
+    parts to readers; `space` has a `definition` too, from which it can be made again, and
+    `points_to_evaluate` are the user's guesses. `run_file` is the file that `raytune-gp run` read them from:
+    its `path` and `sha256`; empty for a run of another origin.
     """
 
     name: str
@@ -57,7 +57,7 @@ class ExperimentSpec:
     time_budget_s: float | None = None
     stop: Mapping[str, float] = field(default_factory=dict)
     max_failures: int = 0
-    max_losses: int = 3
+    max_losses: int | None = policy_of(FailureKind.WORKER_LOST).retries
     fail_fast: bool = False
     trial_timeout_s: float | None = None
     report_timeout_s: float | str | None = AUTO

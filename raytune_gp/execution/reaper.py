@@ -121,12 +121,12 @@ def of_the_worker(worker: int, mark: str) -> set[Process]:
     return found
 
 
-def kill(processes: set[Process], how: int = signal.SIGKILL) -> None:
-    """Send `how` to those that live."""
+def kill(processes: set[Process]) -> None:
+    """Send SIGKILL to those that live."""
     for process in processes:
         if alive(process):
             with contextlib.suppress(OSError):
-                os.kill(process[0], how)
+                os.kill(process[0], signal.SIGKILL)
 
 
 def end_all(worker: int, mark: str, known: set[Process]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from raytune_gp.errors import CheckpointError, ReportError
 from raytune_gp.failures import FailureKind
 
-__all__ = ["kind_of", "kind_of_text"]
+__all__ = ["kind_of"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -67,12 +67,12 @@ def _kind_of_one(error: BaseException) -> FailureKind | None:
     if isinstance(error, MemoryError):
         return FailureKind.HOST_MEMORY
     try:
-        return kind_of_text(f"{name}: {error}")
+        return _kind_of_text(f"{name}: {error}")
     except Exception:  # an exception that cannot be shown
         return None
 
 
-def kind_of_text(text: str) -> FailureKind | None:
+def _kind_of_text(text: str) -> FailureKind | None:
     """The kind that the words of an error message, or of a program's last lines, tell; None for none."""
     for kind, words in _WORDS:
         if words.search(text):
