@@ -21,7 +21,7 @@ from raytune_gp import messages as msg
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.failures import FailureKind
 from raytune_gp.protocols import Advisor
-from raytune_gp.trainable.blame import kind_of
+from raytune_gp.trainable.run import Outcome
 from raytune_gp.trial import Config
 
 __all__ = ["Curve", "Network", "SimulatedCluster", "SimulatedExecutor"]
@@ -177,10 +177,10 @@ class _Worker:
         try:
             seconds, metrics = next(curve)
         except StopIteration:
-            self._end("completed")
+            self._end(Outcome("completed"))
             return
         except Exception as error:
-            self._end("failed", f"{type(error).__name__}: {error}", kind_of(error))
+            self._end(Outcome.failed(error, f"{type(error).__name__}: {error}"))
             return
         self.cluster.busy_s[self.id] = self.cluster.busy_s.get(self.id, 0.0) + seconds
 
@@ -195,14 +195,14 @@ class _Worker:
                 path = f"{self.current[0]}/{self.current[1]}/{step}"
                 self._say("checkpoint", {"step": step, "path": path})
             if self.current in self.interrupted:
-                self._end("interrupted")
+                self._end(Outcome("interrupted"))
             else:
                 self._next(curve, step + 1, total_s + seconds)
 
         self.cluster.after(seconds, report)
 
-    def _end(self, outcome: str, error: str | None = None, failure: str | None = None) -> None:
-        self._say("ended", {"outcome": outcome, "error": error, "failure": failure})
+    def _end(self, outcome: Outcome) -> None:
+        self._say("ended", outcome.to_body())
         self.current = None
 
     def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> None:
