@@ -114,13 +114,10 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for inputs and deal with them."""
-        now = self._executor.now()
-        deadline = now + IDLE_S
-        if self.experiment.deadline is not None:
-            deadline = min(deadline, self.experiment.deadline)
-        inputs = list(self._executor.next(deadline))
-        now = self._now()
-        if self.experiment.deadline is not None and now >= self.experiment.deadline:
+        latest, due = self._executor.now() + IDLE_S, self.experiment.deadline
+        inputs = list(self._executor.next(latest if due is None else min(latest, due)))
+        now, due = self._now(), self.experiment.deadline  # a trial in this process turns the loop in `next`
+        if due is not None and now >= due:
             inputs.append(msg.Tick())
         requests = self._requests(now)
         inputs += map(_input_of, requests)
