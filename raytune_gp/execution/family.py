@@ -6,15 +6,14 @@ import contextlib
 import ctypes
 import gc
 import os
-import signal
 import sys
-import time
 import uuid
 from pathlib import Path
 
 import psutil
 
 from raytune_gp.execution import reaper
+from raytune_gp.trainable.program import end_processes
 
 __all__ = ["MARK", "Family"]
 
@@ -50,7 +49,7 @@ class Family:
     def leave_none(self) -> None:
         """Before this process ends itself: kill what it has started, unless there is a reaper to do so."""
         if self._pipe is None:
-            for child in psutil.Process().children(recursive=True):
+            for child in _descendants():
                 with contextlib.suppress(psutil.Error):
                     child.kill()
 
@@ -59,20 +58,12 @@ class Family:
         if not self._has_children():
             return None
         gc.collect()  # data loaders end their workers when they are collected
-        _bury()
-        children = psutil.Process().children(recursive=True)
+        children = _descendants()
         if not children:
             return None
         names = _names(children)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for child in children:
-                with contextlib.suppress(psutil.Error):
-                    child.send_signal(number)
-            deadline = time.monotonic() + TERMINATE_S
-            while children and time.monotonic() < deadline:
-                time.sleep(0.01)
-                _bury()
-                children = psutil.Process().children(recursive=True)
+        end_processes(_descendants, TERMINATE_S)
+        _bury()
         return f"{names[0]} processes ({names[1]})"
 
     @staticmethod
@@ -81,6 +72,11 @@ class Family:
         if Path("/proc/thread-self/children").exists():
             return bool(reaper.children(os.getpid()))
         return bool(psutil.Process().children())
+
+
+def _descendants() -> list[psutil.Process]:
+    _bury()
+    return psutil.Process().children(recursive=True)
 
 
 def _bury() -> None:

@@ -19,7 +19,7 @@ import psutil
 
 from raytune_gp.errors import TrainableError
 
-__all__ = ["Lines", "Program"]
+__all__ = ["Lines", "Program", "end_processes"]
 
 POLL_S = 0.1
 TERMINATE_S = 5.0
@@ -88,15 +88,7 @@ class Program:
 
         The code is a signal's negative number where a signal ended it, as in `subprocess`.
         """
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            alive = self._family()
-            for member in alive:
-                with contextlib.suppress(psutil.Error):
-                    member.send_signal(number)
-            deadline = time.monotonic() + TERMINATE_S
-            while alive and time.monotonic() < deadline:
-                time.sleep(0.01)
-                alive = [member for member in alive if _lives(member)]
+        end_processes(self._family, TERMINATE_S)
         return self._process.wait(timeout=TERMINATE_S)
 
     def _family(self) -> list[psutil.Process]:
@@ -111,6 +103,22 @@ class Program:
             return os.getpgid(member.pid) == self._process.pid or self._mark in member.environ()
         except (psutil.Error, OSError):
             return False
+
+
+def end_processes(find: Callable[[], list[psutil.Process]], terminate_s: float) -> None:
+    """SIGTERM to the processes that `find` gives, then SIGKILL to those that it still gives.
+
+    Each time they have `terminate_s` seconds to end.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        living = find()
+        for process in living:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        deadline = time.monotonic() + terminate_s
+        while living and time.monotonic() < deadline:
+            time.sleep(0.01)
+            living = [process for process in living if _lives(process)]
 
 
 def _lives(process: psutil.Process) -> bool:
