@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from raytune_gp.errors import JournalError, JournalLostError
-from raytune_gp.storage.layout import LAYOUT, layout_of, migrate
+from raytune_gp.storage import layout
 from raytune_gp.storage.urls import EXPECTED, parse_url, shown_url
 
 __all__ = ["Database", "open_database"]
@@ -44,7 +44,7 @@ class Database(ABC):
     where there is none only with `create`.
     """
 
-    way_on: ClassVar[str]
+    _way_on: ClassVar[str]
     """What helps where the journal is gone, as a sentence."""
 
     def __init__(self, url: sa.URL, engine: sa.Engine, *, create: bool):
@@ -70,11 +70,11 @@ class Database(ABC):
             try:
                 found = self._look_for_tables()
                 if not (found or self._create):
-                    raise JournalLostError(f"the journal {self.shown} is not there any more. {self.way_on}")
-                if found != LAYOUT:
+                    raise JournalLostError(f"the journal {self.shown} is not there any more. {self._way_on}")
+                if found != layout.LAYOUT:
                     with self._writer.begin() as connection:
                         self._claim(connection)
-                        migrate(connection)
+                        layout.migrate(connection)
                 self._note()
             except SQLAlchemyError as error:
                 raise self._explained(error, "opened") from error
@@ -85,11 +85,11 @@ class Database(ABC):
             self._is_ready = True
 
     def _look_for_tables(self) -> int:
-        """Their layout; 0 for none."""
+        """The layout of those that are there; 0 for none."""
         if not self._find():
             return 0
         with self._reader.begin() as connection:
-            return layout_of(connection)
+            return layout.version_of(connection)
 
     @contextmanager
     def begin(self, *, writes: bool) -> Iterator[sa.Connection]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from raytune_gp.errors import JournalLostError, SchemaVersionError
 
-__all__ = ["EVENTS", "LAYOUT", "REQUESTS", "RUNS", "layout_of", "migrate"]
+__all__ = ["EVENTS", "LAYOUT", "REQUESTS", "RUNS", "migrate", "version_of"]
 
 _metadata = sa.MetaData()
 
@@ -64,7 +64,7 @@ def migrate(connection: sa.Connection) -> None:
 
     No other process may do the same meanwhile. Raises SchemaVersionError for tables of a later day.
     """
-    found = layout_of(connection)
+    found = version_of(connection)
     if found == 0:
         _metadata.create_all(connection, checkfirst=False)
         connection.execute(_LAYOUT.insert().values(version=LAYOUT))
@@ -74,7 +74,7 @@ def migrate(connection: sa.Connection) -> None:
         connection.execute(_LAYOUT.update().values(version=LAYOUT))
 
 
-def layout_of(connection: sa.Connection) -> int:
+def version_of(connection: sa.Connection) -> int:
     """The layout of the tables that are there; 0 for none.
 
     Raises SchemaVersionError where they are of a later day, JournalLostError where their layout never was.

@@ -74,7 +74,7 @@ _DRIVER = "PostgreSQL needs the driver psycopg: pip install 'raytune-gp[postgres
 class PostgreSQL(Database):
     """The database behind a URL."""
 
-    way_on = f"{_GONE['42P01']}, and go on with resume=True"
+    _way_on = f"{_GONE['42P01']}, and go on with resume=True"
 
     def __init__(self, url: sa.URL, *, create: bool):
         try:

@@ -46,7 +46,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 class SQLite(Database):
     """The file behind a URL."""
 
-    way_on = GO_ON
+    _way_on = GO_ON
 
     def __init__(self, url: sa.URL, *, create: bool):
         self._file = sqlite_file(url)

@@ -325,6 +325,28 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         SQLJournal(url_of(tmp_path))
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_coordinator_makes_no_journal_anew(tmp_path: Path, empty: bool) -> None:
+    file = tmp_path / "deeper" / "journal.db"
+    if empty:
+        file.parent.mkdir()
+        file.touch()
+    journal = SQLJournal(f"sqlite:///{file}", create=False)
+    for _ in range(2):
+        with pytest.raises(JournalLostError, match=r"is not there any more\. resume=True goes on: "):
+            journal.raise_term("run")
+    journal.close()
+    assert file.parent.exists() == empty
+    if empty:
+        connection = sqlite3.connect(file)
+        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == []
+        connection.close()
+    SQLJournal(f"sqlite:///{file}").close()
+    journal = SQLJournal(f"sqlite:///{file}", create=False)
+    assert journal.runs() == []
+    journal.close()
+
+
 def test_the_default_is_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RAYTUNE_JOURNAL", raising=False)

@@ -319,10 +319,15 @@ def test_tables_that_were_dropped_are_lost(journal: SQLJournal, postgres: Server
         journal.append("run", term, 1, capacities(1))
 
 
-def test_a_coordinator_makes_no_journal_anew(postgres: Server) -> None:
-    journal = SQLJournal(postgres.database(), create=False)
-    with pytest.raises(JournalLostError, match="is not there any more"):
-        journal.raise_term("run")
+@pytest.mark.parametrize("schema", [False, True])
+def test_a_coordinator_makes_no_journal_anew(postgres: Server, schema: bool) -> None:
+    url = postgres.database()
+    if schema:
+        postgres.do("CREATE SCHEMA raytune_gp", url.rpartition("/")[2])
+    journal = SQLJournal(url, create=False)
+    for _ in range(2):
+        with pytest.raises(JournalLostError, match=r"is not there any more\. Its tables are gone: rest"):
+            journal.raise_term("run")
     journal.close()
 
 
