@@ -41,6 +41,7 @@ PEERS = {
     "hyperopt": ("ray_tune:hyperopt", "hyperopt"),
     "bayesopt": ("ray_tune:bayesopt", "bayesian-optimization"),
     "vizier": ("vizier:vizier", "google-vizier"),
+    "hebo": ("hebo:hebo", "HEBO"),
 }
 """Of each optimiser, its adapter (module of this package, and function in it) and the package it measures.
 
