@@ -35,8 +35,7 @@ def test_five_kills_of_the_coordinator_lose_and_double_nothing(tmp_path: Path) -
 
 
 DRIVER = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests behind itself
+import sys
 from raytune_gp import tune
 from tests.execution.trainables import counting
 import ray
