@@ -26,6 +26,7 @@ bench: $(VENV)/.installed-bench
 	$(THREADS) $(BIN)/python -m benchmarks.throughput --out $(RESULTS)/throughput.json
 	$(THREADS) $(BIN)/python -m benchmarks.idle --out $(RESULTS)/idle.json
 	$(THREADS) $(BIN)/python -m benchmarks.coordinator_kills --out $(RESULTS)/coordinator_kills.json
+	$(THREADS) $(BIN)/python -m benchmarks.soak --out $(RESULTS)/soak.json
 	$(THREADS) $(BIN)/python -m benchmarks.chaos --out $(RESULTS)/chaos.jsonl
 
 format: $(VENV)/.installed-dev

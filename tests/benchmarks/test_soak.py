@@ -1,0 +1,24 @@
+"""The soak, in small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.soak import REPORTS, slope, soak
+
+
+def test_a_short_soak_leaves_nothing_and_counts_everything(ray_cluster: None, tmp_path: Path) -> None:
+    found = soak(tmp_path, trials=40, minutes=0.05, every_s=0.2)
+    assert (found["trials"], found["failed"], found["reports"]) == (40, 0, 40 * REPORTS)
+    assert found["left"] == {"processes": 0, "actors": 0, "temporary files": 0}
+    assert found["at_the_end"]["coordinator_bytes"] > 1e7
+    assert 1 <= found["at_the_end"]["workers"] <= 4
+    assert found["journal_bytes_per_trial"] > 100
+    assert 1 <= found["stored_files_per_trial"] < 3
+
+
+def test_a_slope_is_that_of_the_second_half() -> None:
+    samples = [{"finished": n, "bytes": 1000.0 if n < 50 else 10.0 * n} for n in range(0, 101, 10)]
+    assert slope(samples, "bytes") == pytest.approx(10.0)
