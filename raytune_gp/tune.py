@@ -163,7 +163,8 @@ def run(
         num_samples: trials, for each cell of the grid if there are `grid_search` axes; -1 without bound
             (then give a time budget). The default is 1, and the whole grid for `search_alg="grid"`.
         max_concurrent_trials: at most so many at a time; by default what the cluster's free resources hold.
-        resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default.
+        resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default. With `"placement": "spread"`
+            trials go to the nodes in turn; `"pack"`, the default, fills few of them.
         search_alg: `"gp"` (the default), `"random"`, `"sobol"`, `"grid"`, `{"name": …, options}`, a searcher.
         scheduler: `"fifo"` (the default) or `"median"`, `{"name": …, options}`, or a scheduler.
         points_to_evaluate: configs of your own to try first; what they lack is drawn at random.

@@ -15,6 +15,10 @@ __all__ = ["actor_options", "check_resources", "fits", "slots_free", "slots_in_a
 
 _NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 _NESTED = ("custom_resources", "resources")
+_ACCELERATOR = "accelerator_type"
+_PLACEMENT = "placement"
+_STRATEGIES = {"pack": "DEFAULT", "spread": "SPREAD"}
+"""Ray's scheduling strategies: its default fills a node to half of its resources before it takes another."""
 
 _LOOK_S = 0.5
 
@@ -22,9 +26,10 @@ _LOOK_S = 0.5
 def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     """`resources_per_trial` in one spelling.
 
-    That is `cpu`, `gpu`, `memory` (bytes), `accelerator_type`, and custom resources by name. Takes Ray's
-    `CPU` and `GPU` too, and custom resources either flat or under `custom_resources`. Raises SpecError for
-    amounts that Ray would refuse.
+    That is `cpu`, `gpu`, `memory` (bytes), `accelerator_type`, custom resources by name, and `placement`:
+    `"pack"` (Ray's default, on few nodes) or `"spread"` (over the nodes in turn). Takes Ray's `CPU` and `GPU`
+    too, and custom resources either flat or under `custom_resources`. Raises SpecError for what Ray would
+    refuse.
     """
     plain: dict[str, Any] = {"cpu": 1}
     for name, amount in resources.items():
@@ -34,8 +39,11 @@ def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
         else:
             plain[name.lower() if name.lower() in _NAMES else name] = amount
     for name, amount in plain.items():
-        if name == "accelerator_type":
+        if name == _ACCELERATOR:
             _require(isinstance(amount, str), name, amount, 'a name such as "A100"')
+        elif name == _PLACEMENT:
+            known = isinstance(amount, str) and amount in _STRATEGIES
+            _require(known, name, amount, " or ".join(f'"{strategy}"' for strategy in _STRATEGIES))
         else:
             _check_amount(name, amount)
     return plain
@@ -63,19 +71,26 @@ def actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:
         options["num_gpus"] = resources["gpu"]
     if resources.get("memory"):
         options["memory"] = resources["memory"]
-    if resources.get("accelerator_type"):
-        options["accelerator_type"] = resources["accelerator_type"]
-    custom = {k: v for k, v in resources.items() if k not in _NAMES and k != "accelerator_type" and v}
+    if resources.get(_ACCELERATOR):
+        options["accelerator_type"] = resources[_ACCELERATOR]
+    if resources.get(_PLACEMENT):
+        options["scheduling_strategy"] = _STRATEGIES[resources[_PLACEMENT]]
+    custom = {k: v for k, v in _amounts(resources).items() if k not in _NAMES}
     if custom:
         options["resources"] = custom
     return options
 
 
+def _amounts(resources: Mapping[str, Any]) -> dict[str, float]:
+    """What is reserved, by our names; without what says only which node it may be."""
+    return {k: v for k, v in resources.items() if k not in (_ACCELERATOR, _PLACEMENT) and v}
+
+
 def _wanted(resources: Mapping[str, Any]) -> dict[str, float]:
     """Amounts by Ray's own names."""
-    wanted = {_NAMES.get(k, k): float(v) for k, v in resources.items() if k != "accelerator_type" and v}
-    if resources.get("accelerator_type"):
-        wanted[f"accelerator_type:{resources['accelerator_type']}"] = 0.001
+    wanted = {_NAMES.get(name, name): float(amount) for name, amount in _amounts(resources).items()}
+    if resources.get(_ACCELERATOR):
+        wanted[f"{_ACCELERATOR}:{resources[_ACCELERATOR]}"] = 0.001
     return wanted
 
 

@@ -22,6 +22,7 @@ from raytune_gp.execution.resources import actor_options, check_resources, fits
         ({"TPU": 4}, {"cpu": 1, "TPU": 4}),
         ({"custom_resources": {"disk": 2}}, {"cpu": 1, "disk": 2}),
         ({"resources": {"disk": 2}}, {"cpu": 1, "disk": 2}),
+        ({"placement": "spread"}, {"cpu": 1, "placement": "spread"}),
     ],
 )
 def test_one_spelling(given: dict[str, Any], plain: dict[str, Any]) -> None:
@@ -41,6 +42,8 @@ def test_one_spelling(given: dict[str, Any], plain: dict[str, Any]) -> None:
         ({"custom_resources": {"disk": -2}}, "disk = -2"),
         ({"custom_resources": 3}, "custom_resources = 3; it must be a dictionary"),
         ({"accelerator_type": 3}, "accelerator_type = 3; it must be a name such as"),
+        ({"placement": "SPREAD"}, 'placement = \'SPREAD\'; it must be "pack" or "spread"'),
+        ({"placement": ["spread"]}, "placement = \\['spread'\\]; it must be"),
     ],
 )
 def test_amounts_that_ray_would_refuse(given: dict[str, Any], message: str) -> None:
@@ -58,6 +61,8 @@ def test_amounts_that_ray_would_refuse(given: dict[str, Any], message: str) -> N
             {"cpu": 1, "accelerator_type": "A100", "disk": 2, "none": 0},
             {"num_cpus": 1, "accelerator_type": "A100", "resources": {"disk": 2}},
         ),
+        ({"cpu": 1, "placement": "pack"}, {"num_cpus": 1, "scheduling_strategy": "DEFAULT"}),
+        ({"cpu": 1, "placement": "spread"}, {"num_cpus": 1, "scheduling_strategy": "SPREAD"}),
     ],
 )
 def test_options_of_an_actor(resources: dict[str, Any], options: dict[str, Any]) -> None:
@@ -75,6 +80,7 @@ def test_options_of_an_actor(resources: dict[str, Any], options: dict[str, Any])
         ({"cpu": 1, "gpu": 1}, {"CPU": 8.0}, 0),
         ({"cpu": 1, "memory": 4e9}, {"CPU": 8.0, "memory": 9e9}, 2),
         ({"cpu": 1, "disk": 2}, {"CPU": 8.0, "disk": 3.0}, 1),
+        ({"cpu": 1, "placement": "spread"}, {"CPU": 8.0}, 8),
         ({"cpu": 1, "accelerator_type": "A100"}, {"CPU": 8.0, "accelerator_type:A100": 1.0}, 8),
         ({"cpu": 1, "accelerator_type": "A100"}, {"CPU": 8.0, "accelerator_type:T4": 1.0}, 0),
         ({"cpu": 0}, {}, 1000),
