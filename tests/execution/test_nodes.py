@@ -126,6 +126,44 @@ cluster.shutdown()
 """
 
 
+PLACED = """
+import json, sys, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from raytune_gp import tune
+
+place = sys.argv[1]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+ray.init(address=cluster.address, log_to_driver=False)
+for _ in range(2):
+    cluster.add_node(num_cpus=8)
+cluster.wait_for_nodes()
+
+def meeting(config):
+    here = Path(config["place"])
+    (here / tune.get_context().get_trial_id()).touch()
+    while len(list(here.iterdir())) < 4:
+        time.sleep(0.05)
+    tune.report({"score": config["x"], "node": ray.get_runtime_context().get_node_id()})
+
+said = {}
+for placement in ("pack", "spread"):
+    (Path(place) / placement).mkdir()
+    results = tune.run(
+        meeting, config={"x": tune.uniform(0, 1), "place": f"{place}/{placement}"}, metric="score", mode="max",
+        num_samples=4, max_concurrent_trials=4, search_alg="random", name=placement, verbose=0,
+        resources_per_trial={"cpu": 1, "placement": placement},
+        storage_path=f"{place}/results", journal=f"sqlite:///{place}/journal.db",
+    )
+    nodes = [r.metrics["node"] for r in results]
+    said[placement] = sorted(nodes.count(node) for node in set(nodes))
+print(json.dumps(said))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
 def said(script: str, *arguments: str) -> dict[str, Any]:
     """The JSON that a script with a cluster of its own prints, among what Ray may print.
 
@@ -168,3 +206,27 @@ def test_a_run_asks_an_autoscaler_for_nodes_until_it_ends(tmp_path: Path) -> Non
     assert (found["asked"], found["asked_at_last"]) == (PENDING, 0)
     assert found["trials"] == 8
     assert found["nodes"] == found["joined"]
+
+
+def test_workers_are_packed_or_spread_as_asked(tmp_path: Path) -> None:
+    """Ray packs a node to half of its CPUs, which are four of eight."""
+    assert said(PLACED, str(tmp_path)) == {"pack": [4], "spread": [2, 2]}
+
+
+def test_sixteen_halves_of_eight_gpus_while_nodes_come_and_go(tmp_path: Path) -> None:
+    """Three nodes with 8 logical GPUs, one with two more that joins, and one of four that is killed."""
+    out = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks.cluster", "--epochs", "5", "--seconds", "0.6", "--out", out]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(out.read_text())
+    assert (found["at_once_before_the_join"], found["at_once_after_the_join"]) == (16, 20)
+    assert found["trials_on_each_device"] == {f"{node}.{gpu}": 2 for node in (0, 1) for gpu in range(4)}
+    assert found["devices_of_the_node_that_joined"] == ["0", "1"]
+    assert found["seconds_from_join_to_first_use"] < 10
+    assert found["trials_on_the_lost_node"] == 8
+    assert found["none_but_those_moved"]
+    assert max(found["epochs_lost_each"]) <= 2, "the one in training, and one whose checkpoint was on its way"
+    assert found["trained_more_than_once"] <= 8
+    assert found["completed"] == 20
