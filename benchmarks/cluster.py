@@ -2,10 +2,10 @@
 
     python -m benchmarks.cluster --out benchmarks/results/cluster.json
 
-Three nodes on this machine: a head that holds no trial, and two of 4 logical GPUs each (Ray counts them, none is
-needed). Trials take half a GPU and make a checkpoint each epoch. When all slots are taken a fourth node with 2
-GPUs joins; when it is in use the first worker node is killed. Ray's health checks are as quick as its tests have
-them: by default it takes Ray some ten seconds longer to find that a node is gone.
+Three nodes on this machine: a head that holds no trial, and two of 4 logical GPUs each (Ray counts them, none
+is needed). Trials take half a GPU and make a checkpoint each epoch. When all slots are taken a fourth node
+joins, with 2 GPUs; when it is in use the first worker node is killed. Ray's health checks are quick here: by
+default it takes Ray some ten seconds longer to find that a node is gone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ QUICK = {
 
 
 def trial(config: dict[str, Any]) -> None:
-    """Train `epochs` epochs of `seconds`, with a checkpoint after each; all wait after the first for the gate.
+    """Train `epochs` epochs of `seconds`, a checkpoint after each; behind the first, all wait for the gate.
 
     What happens is noted in the ledger, a line each, to be held against the journal.
     """
@@ -94,8 +94,8 @@ def wait_until(condition: Callable[[], bool], what: str, run: threading.Thread) 
 def nodes() -> Iterator[Any]:
     """A cluster of processes on this machine, with a head that holds no trial.
 
-    Ray's class for it writes its address into Ray's temporary directory, where any later `ray.init()` would find
-    it: it gets one of its own.
+    Ray's class for it writes its address into Ray's temporary directory, where any later `ray.init()` would
+    find it: it gets one of its own.
     """
     import ray
     from ray.cluster_utils import Cluster

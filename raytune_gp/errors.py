@@ -10,6 +10,7 @@
     │   ├── RunExistsError             the name is taken
     │   ├── RunNotFoundError           no such run in the journal
     │   └── RunFailedError             the run could not go on; what is finished stays in the journal
+    ├── ClusterError                   a cluster that does not answer, or does not take a job
     ├── TrialFailedError               a trial failed and the caller asked to hear of it
     └── JournalError                   the journal cannot be read or written
         ├── StaleTermError             another coordinator has taken this run over
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "JournalError",
     "JournalGivenUpError",
     "JournalLostError",
@@ -83,6 +85,10 @@ class RunNotFoundError(RunError, LookupError):
 
 class RunFailedError(RunError):
     """The run could not go on; what it had finished stays in the journal."""
+
+
+class ClusterError(RaytuneError):
+    """A cluster that does not answer, or does not take a job."""
 
 
 class TrialFailedError(RaytuneError):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytune_gp.cli import detached, reading, replaying, running
+from raytune_gp.cli import detached, reading, replaying, running, submitting
 from raytune_gp.errors import RaytuneError, RunFailedError
 
 __all__ = ["app", "main"]
@@ -61,10 +61,15 @@ def _root(
     """Gaussian-process hyperparameter tuning on Ray. Begin with `raytune-gp demo`."""
 
 
-_EPILOGS: dict[Any, str] = {**running.EPILOGS, replaying.replay: replaying.EPILOG}
+_EPILOGS: dict[Any, str] = {
+    **running.EPILOGS,
+    replaying.replay: replaying.EPILOG,
+    submitting.submit: submitting.EPILOG,
+}
 
 for _command in (
-    *(running.demo, running.run, running.check, running.resume, detached.attach, running.stop),
+    *(running.demo, running.run, running.check, running.resume),
+    *(submitting.submit, detached.attach, running.stop),
     *(reading.list_runs, reading.status, reading.show, reading.logs, reading.report),
     detached.clean,
     replaying.replay,

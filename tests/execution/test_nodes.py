@@ -151,8 +151,9 @@ said = {}
 for placement in ("pack", "spread"):
     (Path(place) / placement).mkdir()
     results = tune.run(
-        meeting, config={"x": tune.uniform(0, 1), "place": f"{place}/{placement}"}, metric="score", mode="max",
-        num_samples=4, max_concurrent_trials=4, search_alg="random", name=placement, verbose=0,
+        meeting, config={"x": tune.uniform(0, 1), "place": f"{place}/{placement}"},
+        metric="score", mode="max", num_samples=4, max_concurrent_trials=4, search_alg="random",
+        name=placement, verbose=0,
         resources_per_trial={"cpu": 1, "placement": placement},
         storage_path=f"{place}/results", journal=f"sqlite:///{place}/journal.db",
     )
