@@ -25,6 +25,7 @@ bench: $(VENV)/.installed-bench
 	$(THREADS) $(BIN)/python -m benchmarks.overhead --rounds 5 --out $(RESULTS)/overhead.json
 	$(THREADS) $(BIN)/python -m benchmarks.throughput --out $(RESULTS)/throughput.json
 	$(THREADS) $(BIN)/python -m benchmarks.idle --out $(RESULTS)/idle.json
+	$(THREADS) $(BIN)/python -m benchmarks.cluster --out $(RESULTS)/cluster.json
 	$(THREADS) $(BIN)/python -m benchmarks.coordinator_kills --out $(RESULTS)/coordinator_kills.json
 	$(THREADS) $(BIN)/python -m benchmarks.soak --out $(RESULTS)/soak.json
 	$(THREADS) $(BIN)/python -m benchmarks.chaos --out $(RESULTS)/chaos.jsonl

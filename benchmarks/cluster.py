@@ -154,6 +154,7 @@ def play(place: Path, epochs: int, seconds: float) -> dict[str, Any]:
             "three epochs of each trial on the node that is to go",
             run,
         )
+        time.sleep(seconds / 2)  # amid an epoch
         lost_at = time.time()
         cluster.remove_node(lost, allow_graceful=False)
         run.join()
@@ -163,6 +164,7 @@ def play(place: Path, epochs: int, seconds: float) -> dict[str, Any]:
     began = [line for line in ledger.lines("begin", lost.node_id) if line["at"] <= lost_at]
     last_begun = {name: max(x["epoch"] for x in began if x["trial"] == name) for name in moved}
     resumed = {e.trial: e.resume_from["step"] if e.resume_from else 0 for e in again}
+    lost_each = sorted(last_begun[name] - resumed.get(name, 0) for name in moved)
     return {
         "at_once_before_the_join": most_at_once([e for e in events if e.at <= asked_at]),
         "at_once_after_the_join": most_at_once(events),
@@ -174,8 +176,9 @@ def play(place: Path, epochs: int, seconds: float) -> dict[str, Any]:
         "seconds_from_join_to_first_use": first_use - joined_at,
         "trials_on_the_lost_node": len(moved),
         "trials_with_a_second_attempt": len({e.trial for e in again}),
-        "none_but_those_moved": {e.trial for e in again} == moved,
-        "epochs_lost_each": sorted(last_begun[name] - resumed.get(name, 0) for name in moved),
+        "others_disturbed": len({e.trial for e in again} - moved),
+        "epochs_lost_each": lost_each,
+        "epochs_lost_at_most": max(lost_each),
         "trained_more_than_once": repeated(ledger.lines("trained")),
         "completed": sum(isinstance(e, ev.TrialEnded) and e.status == "COMPLETED" for e in events),
     }
