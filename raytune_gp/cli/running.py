@@ -258,7 +258,7 @@ def _options(about: Mapping[str, Any]) -> str:
 
 def _try_patterns(plan: Plan, log: Path) -> None:
     """Scrape a program's output as a trial would. Raises SpecError where the metric is not found in it."""
-    from raytune_gp.trainable.script import Scraper
+    from raytune_gp.trainable.scraper import Scraper
 
     if plan.file.metrics is None:
         raise SpecError("--sample-log is for a command with metrics; this run file names a function")

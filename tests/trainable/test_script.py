@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from raytune_gp.errors import SpecError, TrainableError
-from raytune_gp.trainable import program, script
+from raytune_gp.errors import SpecError
+from raytune_gp.trainable import program
 from raytune_gp.trainable.run import Outcome, run_attempt
-from raytune_gp.trainable.script import Scraper, Script
+from raytune_gp.trainable.script import Script
 from tests.trainable.support import Bench
 
 ACCURACY = {"accuracy": r"acc=([0-9.a-z+-]+)"}
@@ -80,42 +80,7 @@ def gone(path: Path, seconds: float = 3.0) -> bool:
     return False
 
 
-# --- metrics in lines ---
-
-
-def feed(patterns: dict[str, str], *lines: str) -> list[dict[str, float]]:
-    scraper = Scraper(patterns)
-    return [report for line in lines for report in scraper.feed(line)] + scraper.finish()
-
-
-def test_a_pattern_that_would_take_years_for_a_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "SCAN_S", 0.1)
-    with pytest.raises(TrainableError, match=r"metric 'loss' is .* avoid a repeat within a repeat"):
-        Scraper({"loss": r"(x+x+)+y"}).feed("x" * 5000)
-
-
-BOTH = {"loss": r"loss=(\S+)", "acc": r"acc=(\S+)"}
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (["acc=0.5 loss=2"], [{"acc": 0.5, "loss": 2}]),
-        (["loss=2", "noise", "acc=0.5"], [{"acc": 0.5, "loss": 2}]),
-        (["loss=2", "acc=1", "loss=1", "acc=2"], [{"loss": 2, "acc": 1}, {"loss": 1, "acc": 2}]),
-        (["loss=3", "loss=2", "loss=1 acc=1"], [{"loss": 3}, {"loss": 2}, {"loss": 1, "acc": 1}]),
-        (["acc=1 loss=2 acc=3 loss=4"], [{"acc": 1, "loss": 2}, {"acc": 3, "loss": 4}]),
-        (["acc=1e-3 loss=nan"], [{"acc": 0.001, "loss": pytest.approx(float("nan"), nan_ok=True)}]),
-        (["acc=good", "acc=1"], [{"acc": 1}]),
-        (["nothing"], []),
-    ],
-)
-def test_metrics_are_gathered_into_reports(lines: list[str], expected: Any) -> None:
-    assert feed(BOTH, *lines) == expected
-
-
-def test_a_group_that_took_no_part_is_no_number() -> None:
-    assert feed({"m": r"done(?: m=(\d+))?"}, "done", "done m=3") == [{"m": 3}]
+# --- what it is made of ---
 
 
 @pytest.mark.parametrize(
