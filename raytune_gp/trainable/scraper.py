@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+import time
 from typing import Any
 
-import regex
-
-from raytune_gp.errors import SpecError, TrainableError
+from raytune_gp.errors import TrainableError
+from raytune_gp.trainable.patterns import Definitions, compile_pattern, metric_definitions, whole
 
 __all__ = ["Scraper"]
 
@@ -18,6 +17,10 @@ LONGEST_SCANNED = 10_000
 SCAN_S = 2.0
 """How long a pattern may take for a line, in seconds: nested repeats can take years."""
 
+SLOW_LINE_S = 0.01
+SLOW_S = 60.0
+"""Patterns that take so long for a line, on average, and so long in all, hold the program up."""
+
 
 class Scraper:
     """Finds metrics in lines and gathers them into reports.
@@ -25,23 +28,48 @@ class Scraper:
     A report is complete when every metric was seen, or when one is seen again: a program may print the
     metrics of an epoch in several lines, and some of them not each time.
 
-    Of a line only the first LONGEST_SCANNED characters count.
+    Of a line only the first LONGEST_SCANNED characters count. A number is read to its end, also where the
+    group of a pattern ends before.
     """
 
-    def __init__(self, metrics: Mapping[str, str]):
-        self._patterns = {name: _compile(name, pattern) for name, pattern in metrics.items()}
+    def __init__(self, metrics: Definitions):
+        definitions = metric_definitions(metrics)
+        self._patterns = {name: compile_pattern(name, text) for name, text in definitions.items()}
+        self._texts = definitions
         self._found: dict[str, float] = {}
+        self._lines, self._spent_s = 0, 0.0
+
+    def values(self, line: str) -> list[tuple[str, float]]:
+        """The metrics in `line` by name, in the order they stand there.
+
+        Raises TrainableError where a pattern is too slow.
+        """
+        began = time.monotonic()
+        cut = len(line) > LONGEST_SCANNED
+        line = line[:LONGEST_SCANNED]
+        matches = [(m.start(), name, m) for name in self._patterns for m in self._find(name, line)]
+        self._lines += 1
+        self._spent_s += time.monotonic() - began
+        if self._spent_s > SLOW_S and self._spent_s > SLOW_LINE_S * self._lines:
+            raise TrainableError(
+                f"the patterns {', '.join(map(repr, self._texts.values()))} have taken {self._spent_s:.0f} s "
+                f"for {self._lines} lines, and the program waits for them: write simpler ones, without "
+                f".* before what you look for"
+            )
+        values = []
+        for _, name, match in sorted(matches, key=operator.itemgetter(0)):
+            if match[1] is None or (cut and match.end(1) == LONGEST_SCANNED):
+                continue  # an optional group that took no part; a number that may go on
+            try:
+                values.append((name, float(whole(line, match.start(1), match[1]))))
+            except ValueError:
+                continue
+        return values
 
     def feed(self, line: str) -> list[dict[str, float]]:
         """The reports that `line` completes, in order. Raises TrainableError where a pattern is too slow."""
-        line = line[:LONGEST_SCANNED]
-        matches = [(m.start(), name, m[1]) for name in self._patterns for m in self._find(name, line)]
         reports = []
-        for _, name, text in sorted(matches, key=operator.itemgetter(0)):
-            try:
-                value = float(text)
-            except (TypeError, ValueError):
-                continue
+        for name, value in self.values(line):
             if name in self._found:
                 reports.append(self._take())
             self._found[name] = value
@@ -50,12 +78,11 @@ class Scraper:
         return reports
 
     def _find(self, name: str, line: str) -> list[Any]:
-        pattern = self._patterns[name]
         try:
-            return list(pattern.finditer(line, timeout=SCAN_S, concurrent=True))
+            return list(self._patterns[name].finditer(line, timeout=SCAN_S, concurrent=True))
         except TimeoutError:
             raise TrainableError(
-                f"the pattern of metric {name!r} is {pattern.pattern!r}, and takes more than {SCAN_S:g} s "
+                f"the pattern of metric {name!r} is {self._texts[name]!r}, and takes more than {SCAN_S:g} s "
                 f"for a line of {len(line)} characters: avoid a repeat within a repeat, such as (a+)+"
             ) from None
 
@@ -66,18 +93,3 @@ class Scraper:
     def _take(self) -> dict[str, float]:
         found, self._found = self._found, {}
         return found
-
-
-def _compile(name: str, pattern: str) -> Any:
-    try:
-        compiled = regex.compile(pattern)
-    except (regex.error, RecursionError, OverflowError, ValueError) as error:
-        raise SpecError(
-            f"the pattern of metric {name!r} is {pattern!r}, no regular expression: {error}"
-        ) from None
-    if compiled.groups != 1:
-        raise SpecError(
-            f"the pattern of metric {name!r} is {pattern!r}, with {compiled.groups} groups; it must have "
-            f"one, around the number, as in accuracy=([0-9.eE+-]+)"
-        )
-    return compiled

@@ -22,6 +22,18 @@ def test_a_pattern_that_would_take_years_for_a_line_is_told(monkeypatch: pytest.
         Scraper({"loss": r"(x+x+)+y"}).feed("x" * 5000)
 
 
+def test_patterns_that_hold_a_program_up_line_by_line_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scraper, "SLOW_S", 0.3)
+    slow = Scraper({"loss": ".*.*.*loss=(.)"})
+    with pytest.raises(
+        TrainableError, match=r"the patterns '.*' have taken 0 s for \d+ lines, and the program"
+    ):
+        for _ in range(100_000):
+            slow.feed("x" * 300)
+    monkeypatch.setattr(scraper, "SLOW_LINE_S", 1.0)
+    assert slow.feed("x") == [], "many lines may take long in all"
+
+
 BOTH = {"loss": r"loss=(\S+)", "acc": r"acc=(\S+)"}
 
 
