@@ -60,7 +60,8 @@ def _after_failure(state: RunState, trial: Trial, failure: str, error: str, now:
         reason = f"retry after failure {count}" if policy.blamed else f"{failure}: {error}"
         yield ev.TrialRequeued(now, trial.id, reason, now + wait if wait else None)
         return
-    reason = error if policy.blamed else f"{count} attempts ended by: {failure}; the last one: {error}"
+    once = policy.blamed or count == 1
+    reason = error if once else f"{count} attempts ended by: {failure}; the last one: {error}"
     yield end_of(trial, state.spec, TrialStatus.FAILED, now, failure=failure, reason=reason)
     if state.spec.fail_fast:
         yield from run_failed(state, f"trial {trial.id} failed and fail_fast is set: {reason}", now)

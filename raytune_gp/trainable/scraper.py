@@ -38,6 +38,7 @@ class Scraper:
         self._texts = definitions
         self._found: dict[str, float] = {}
         self._lines, self._spent_s = 0, 0.0
+        self.has_found = False
 
     def values(self, line: str) -> list[tuple[str, float]]:
         """The metrics in `line` by name, in the order they stand there.
@@ -70,6 +71,7 @@ class Scraper:
         """The reports that `line` completes, in order. Raises TrainableError where a pattern is too slow."""
         reports = []
         for name, value in self.values(line):
+            self.has_found = True
             if name in self._found:
                 reports.append(self._take())
             self._found[name] = value

@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from raytune_gp.errors import SpecError
-from raytune_gp.trainable import program
 from raytune_gp.trainable.run import Outcome, run_attempt
 from raytune_gp.trainable.script import Script
 from tests.trainable.support import Bench
@@ -270,15 +269,14 @@ while True: time.sleep(.1)
     assert saved.read_text() == "state"
 
 
-def test_a_program_that_will_not_end_is_killed(runner: Runner, monkeypatch: Any) -> None:
-    monkeypatch.setattr(program, "TERMINATE_S", 0.5)
+def test_a_program_that_will_not_end_is_killed(runner: Runner) -> None:
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('acc=1'); time.sleep(100)"
     )
     with in_background(lambda: runner.run(code)) as outcomes:
         runner.wait(1)
         began = time.monotonic()
-        runner.session.interrupt("stop")
+        runner.session.interrupt("stop", grace_s=1.0)
     assert outcomes == [Outcome("interrupted")]
     assert 0.5 <= time.monotonic() - began < 3
 
