@@ -27,6 +27,9 @@ __all__ = ["Folders"]
 LOOK_S = 1.0
 """So often the directories are looked at; what is the same at two looks is at rest."""
 
+HALF_S = 5.0
+"""What changed so shortly before a program was killed, or has crashed, may be half of a file."""
+
 Signature = dict[str, tuple[int, int, int]]
 """Path to inode, size and time of the last change in nanoseconds."""
 
@@ -84,7 +87,7 @@ class Folders:
         """
         signature = _signature(self.root)
         newest = max((changed for _, _, changed in signature.values()), default=0)
-        if self._is_new(signature) and (ended_well or time.time_ns() - newest > LOOK_S * 1e9):
+        if self._is_new(signature) and (ended_well or time.time_ns() - newest > HALF_S * 1e9):
             self._keep()
 
     def _is_new(self, signature: Signature) -> bool:

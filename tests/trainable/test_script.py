@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from raytune_gp.errors import SpecError
 from raytune_gp.trainable.run import Outcome, run_attempt
 from raytune_gp.trainable.script import Script
-from tests.trainable.support import Bench
+from tests.trainable.support import Bench, in_background
 
 ACCURACY = {"accuracy": r"acc=([0-9.a-z+-]+)"}
 
@@ -52,19 +52,6 @@ class Runner(Bench):
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path)
-
-
-@contextlib.contextmanager
-def in_background(call: Callable[[], Outcome]) -> Iterator[list[Outcome]]:
-    """`call` runs beside the block and has ended after it; its outcome is in the list."""
-    outcomes: list[Outcome] = []
-    thread = threading.Thread(target=lambda: outcomes.append(call()))
-    thread.start()
-    try:
-        yield outcomes
-    finally:
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 def gone(path: Path, seconds: float = 3.0) -> bool:
