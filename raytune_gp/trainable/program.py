@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import psutil
@@ -60,13 +59,12 @@ class Program:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stream, selectors.EVENT_READ)
         self._lines = Lines()
-        self._unheard: deque[str] = deque()
 
-    def lines(self, check: Callable[[], None]) -> Iterator[str]:
-        """Each line as the program writes it, until it has ended.
+    def output(self, check: Callable[[], None]) -> Iterator[list[str]]:
+        """The lines that the program writes, as they come, until it has ended.
 
-        `check` is called after each line, and every POLL_S or sooner. The output's end alone says nothing: a
-        program may close it and go on, and a child that it has left behind may hold it open.
+        `check` is called before each batch of them, and every POLL_S or sooner. The output's end alone says
+        nothing: a program may close it and go on, and a child that it has left behind may hold it open.
         """
         late = 0
         while True:
@@ -78,59 +76,52 @@ class Program:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(POLL_S)
             elif self._waits(0 if ended else POLL_S):
-                size = self._read()
+                size, lines = self._read()
                 late += size if ended else 0
                 if late > _PIPE_HOLDS:
                     self._close()
-                while self._unheard:
-                    yield self._unheard.popleft()
-                    check()
+                yield lines
             elif ended:
                 break
-        yield from self._lines.finish()
+        yield self._lines.finish()
 
-    def end(self, hear: Callable[[str], None], terminate_s: float = TERMINATE_S) -> int:
+    def end(self, hear: Callable[[list[str]], None], terminate_s: float = TERMINATE_S) -> int:
         """End the program and everything that it has started: SIGTERM, then SIGKILL. Returns its exit code.
 
-        It has `terminate_s` seconds after SIGTERM, and what it prints meanwhile is heard, line by line: were
-        its output closed, it would die of that instead of saving itself. The code is a signal's negative
-        number where a signal ended it, as in `subprocess`.
+        It has `terminate_s` seconds after SIGTERM, and the lines that it prints meanwhile are heard: were its
+        output closed, it would die of that instead of saving itself. The code is a signal's negative number
+        where a signal ended it, as in `subprocess`.
         """
 
         def listen() -> None:
             if self._stream.closed:
                 time.sleep(LISTEN_S)
             elif self._waits(LISTEN_S):
-                self._read()
-            self._hear(hear)
+                hear(self._read()[1])
 
         try:
             end_processes(self._family, terminate_s, listen)
             code = self._process.wait(timeout=TERMINATE_S)
             late = 0
             while not self._stream.closed and late < _PIPE_HOLDS and self._waits(0):
-                late += self._read()
+                size, lines = self._read()
+                late += size
+                hear(lines)
         finally:
             self._close()
-        self._unheard.extend(self._lines.finish())
-        self._hear(hear)
+        hear(self._lines.finish())
         return code
-
-    def _hear(self, hear: Callable[[str], None]) -> None:
-        while self._unheard:
-            hear(self._unheard.popleft())
 
     def _waits(self, seconds: float) -> bool:
         """Whether output, or its end, comes within so many seconds."""
         return bool(self._selector.select(seconds))
 
-    def _read(self) -> int:
-        """Take in what has come, and say how many bytes; at the end of the output, it is closed."""
+    def _read(self) -> tuple[int, list[str]]:
+        """How many bytes came, and the lines that they end; at the end of the output, it is closed."""
         chunk = os.read(self._stream.fileno(), _CHUNK)
         if not chunk:
             self._close()
-        self._unheard.extend(self._lines.feed(chunk))
-        return len(chunk)
+        return len(chunk), self._lines.feed(chunk)
 
     def _close(self) -> None:
         self._selector.close()

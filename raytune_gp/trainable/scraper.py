@@ -14,6 +14,8 @@ __all__ = ["Scraper"]
 LONGEST_SCANNED = 10_000
 """Characters of a line that metrics are looked for in."""
 
+SHORT = 200
+
 SCAN_S = 2.0
 """How long a pattern may take for a line, in seconds: nested repeats can take years."""
 
@@ -38,6 +40,7 @@ class Scraper:
         self._texts = definitions
         self._found: dict[str, float] = {}
         self._lines, self._spent_s = 0, 0.0
+        self.took_s = 0.0
         self.has_found = False
 
     def values(self, line: str) -> list[tuple[str, float]]:
@@ -48,15 +51,18 @@ class Scraper:
         began = time.monotonic()
         cut = len(line) > LONGEST_SCANNED
         line = line[:LONGEST_SCANNED]
-        matches = [(m.start(), name, m) for name in self._patterns for m in self._find(name, line)]
+        matches = [found for name in self._patterns for found in self._find(name, line)]
+        self.took_s = time.monotonic() - began
         self._lines += 1
-        self._spent_s += time.monotonic() - began
+        self._spent_s += self.took_s
         if self._spent_s > SLOW_S and self._spent_s > SLOW_LINE_S * self._lines:
             raise TrainableError(
                 f"the patterns {', '.join(map(repr, self._texts.values()))} have taken {self._spent_s:.0f} s "
                 f"for {self._lines} lines, and the program waits for them: write simpler ones, without "
                 f".* before what you look for"
             )
+        if not matches:
+            return []
         values = []
         for _, name, match in sorted(matches, key=operator.itemgetter(0)):
             if match[1] is None or (cut and match.end(1) == LONGEST_SCANNED):
@@ -79,9 +85,15 @@ class Scraper:
                 reports.append(self._take())
         return reports
 
-    def _find(self, name: str, line: str) -> list[Any]:
+    def _find(self, name: str, line: str) -> list[tuple[int, str, Any]]:
+        """Where the pattern of a metric matches, with its name and the match.
+
+        Other threads run meanwhile, unless the line is so short that a change of threads would take longer.
+        """
+        aside = len(line) > SHORT
         try:
-            return list(self._patterns[name].finditer(line, timeout=SCAN_S, concurrent=True))
+            found = self._patterns[name].finditer(line, timeout=SCAN_S, concurrent=aside)
+            return [(match.start(), name, match) for match in found]
         except TimeoutError:
             raise TrainableError(
                 f"the pattern of metric {name!r} is {self._texts[name]!r}, and takes more than {SCAN_S:g} s "

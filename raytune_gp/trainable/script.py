@@ -19,7 +19,7 @@ from typing import Any
 from raytune_gp.errors import MetricMissingError, SpecError, TrainableError
 from raytune_gp.trainable.folders import Folders
 from raytune_gp.trainable.patterns import Definitions, metric_definitions
-from raytune_gp.trainable.program import Program
+from raytune_gp.trainable.program import POLL_S, Program
 from raytune_gp.trainable.sagemaker_env import flat, sagemaker_environment
 from raytune_gp.trainable.scraper import Scraper
 from raytune_gp.trainable.session import Session, current_session
@@ -105,7 +105,7 @@ class Script:
             program = Program(command, {**variables, **self.env})
             watch = _Watch(self, session, folders)
             try:
-                watch.follow(program.lines(watch.check))
+                watch.follow(program.output(watch.check))
             finally:
                 code = program.end(watch.log, terminate_s=session.grace_s / 2)
                 folders.finish(ended_well=code in ENDED_WELL)
@@ -142,21 +142,25 @@ class _Watch:
         self._tail: deque[str] = deque(maxlen=ERROR_LINES)
         self._began = time.monotonic()
 
-    def follow(self, lines: Iterable[str]) -> None:
-        """Log and report `lines` as they come."""
-        for line in lines:
-            self.log(line)
-            self._report(self._scraper.feed(line))
+    def follow(self, output: Iterable[list[str]]) -> None:
+        """Log and report the lines of `output` as they come."""
+        for lines in output:
+            self.log(lines)
+            for line in lines:
+                self._report(self._scraper.feed(line))
+                if self._scraper.took_s > POLL_S:
+                    self.check()
         self._report(self._scraper.finish())
 
     def _report(self, reports: list[dict[str, float]]) -> None:
         for report in reports:
             self._session.report(report)
 
-    def log(self, line: str) -> None:
-        """Write a line of output to the trial's log, and remember the last ones."""
-        print(line, flush=True)
-        self._tail.append(line)
+    def log(self, lines: list[str]) -> None:
+        """Write lines of output to the trial's log, and remember the last ones."""
+        if lines:
+            print("\n".join(lines), flush=True)
+            self._tail.extend(lines[-ERROR_LINES:])
 
     def check(self) -> None:
         """Called again and again: raises where the trial is to end, and keeps what the program has saved."""
