@@ -98,15 +98,22 @@ def compile_pattern(name: str, pattern: str) -> Any:
 
 
 def unread_samples(pattern: str) -> list[str]:
-    """Which of SAMPLES the group of a pattern has no room for, so that it would miss or maim them."""
+    """Which of SAMPLES the group of a pattern has no room for, so that it would miss them."""
     if TOKEN in pattern:
         return []
     group = next((group for group in _groups(pattern) if group.captures), None)
     try:
         inside = regex.compile(pattern[group.start : group.end] if group else ".*")
-        return [sample for sample in SAMPLES if not inside.fullmatch(sample, timeout=1.0)]
+        return [sample for sample in SAMPLES if not _reads(inside, sample)]
     except (regex.error, TimeoutError):  # a group that means something only where it stands
         return []
+
+
+def _reads(inside: Any, sample: str) -> bool:
+    if inside.fullmatch(sample, timeout=1.0):
+        return True
+    match = inside.match(sample, timeout=1.0)
+    return match is not None and match[0] != "" and whole(sample, 0, match[0]) == sample
 
 
 def whole(line: str, start: int, found: str) -> str:

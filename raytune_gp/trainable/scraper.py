@@ -6,6 +6,8 @@ import operator
 import time
 from typing import Any
 
+import regex
+
 from raytune_gp.errors import TrainableError
 from raytune_gp.trainable.patterns import Definitions, compile_pattern, metric_definitions, whole
 
@@ -24,14 +26,17 @@ SLOW_S = 60.0
 """Patterns that take so long for a line, on average, and so long in all, hold the program up."""
 
 
+_COLOURS = regex.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
 class Scraper:
     """Finds metrics in lines and gathers them into reports.
 
     A report is complete when every metric was seen, or when one is seen again: a program may print the
     metrics of an epoch in several lines, and some of them not each time.
 
-    Of a line only the first LONGEST_SCANNED characters count. A number is read to its end, also where the
-    group of a pattern ends before.
+    Of a line only the first LONGEST_SCANNED characters count, without the codes of a terminal's colours. A
+    number is read to its end, also where the group of a pattern ends before.
     """
 
     def __init__(self, metrics: Definitions):
@@ -51,6 +56,8 @@ class Scraper:
         began = time.monotonic()
         cut = len(line) > LONGEST_SCANNED
         line = line[:LONGEST_SCANNED]
+        if "\x1b" in line:
+            line = _COLOURS.sub("", line)
         matches = [found for name in self._patterns for found in self._find(name, line)]
         self.took_s = time.monotonic() - began
         self._lines += 1
@@ -65,7 +72,7 @@ class Scraper:
             return []
         values = []
         for _, name, match in sorted(matches, key=operator.itemgetter(0)):
-            if match[1] is None or (cut and match.end(1) == LONGEST_SCANNED):
+            if match[1] is None or (cut and match.end(1) == len(line)):
                 continue  # an optional group that took no part; a number that may go on
             try:
                 values.append((name, float(whole(line, match.start(1), match[1]))))
@@ -75,8 +82,12 @@ class Scraper:
 
     def feed(self, line: str) -> list[dict[str, float]]:
         """The reports that `line` completes, in order. Raises TrainableError where a pattern is too slow."""
+        return self.gather(self.values(line))
+
+    def gather(self, values: list[tuple[str, float]]) -> list[dict[str, float]]:
+        """The reports that the values of a line complete, in order."""
         reports = []
-        for name, value in self.values(line):
+        for name, value in values:
             self.has_found = True
             if name in self._found:
                 reports.append(self._take())

@@ -154,10 +154,10 @@ def test_ordinary_counts_are_no_repeats_in_repeats(pattern: str) -> None:
         ("loss=(.*?);", []),
         (r"loss=(\S+)", []),
         ("loss=([0-9.eE+-]+|nan)", []),
-        ("loss=([0-9.]+)", ["9.1e-05", "-0.3", "nan", "1E+4"]),
-        (r"loss\[\(\]=(?:a|b)(?P<value>-?\d+\.\d+)\)", ["9.1e-05", "nan", "1E+4"]),
+        ("loss=([0-9.]+)", ["-0.3", "nan"]),
+        (r"loss\[\(\]=(?:a|b)(?P<value>-?\d+\.\d+)\)", ["nan", "1E+4"]),
         ("[(](?<n>[0-9.eE+-]+)[)]", ["nan"]),
-        (r"(?<=loss=)(\d+)", ["0.25", "9.1e-05", "-0.3", "nan", "1E+4"]),
+        (r"(?<=loss=)(\d+)", ["-0.3", "nan"]),
     ],
 )
 def test_a_pattern_tells_which_numbers_it_cannot_read(pattern: str, unread: list[str]) -> None:

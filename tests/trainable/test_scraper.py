@@ -54,3 +54,9 @@ def test_metrics_are_gathered_into_reports(lines: list[str], expected: Any) -> N
 
 def test_a_group_that_took_no_part_is_no_number() -> None:
     assert feed({"m": r"done(?: m=(\d+))?"}, "done", "done m=3") == [{"m": 3}]
+
+
+def test_colours_are_no_part_of_a_line() -> None:
+    assert feed({"loss": "^loss: {float}$"}, "\x1b[1mloss\x1b[0m: \x1b[34m0.5\x1b[0m\x1b[K") == [
+        {"loss": 0.5}
+    ]

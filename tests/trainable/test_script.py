@@ -49,7 +49,7 @@ class Runner(Bench):
     def wait_for_log(self, text: str, seconds: float = 10.0) -> None:
         """Until it has printed `text`."""
         deadline = time.monotonic() + seconds
-        while text not in self.log:
+        while not self.path.exists() or text not in self.log:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
 
@@ -150,7 +150,7 @@ def test_bytes_that_are_no_text_are_replaced_and_letters_cut_in_two_put_together
     [
         "line = 'x' * 999\nfor _ in range(100_000): print(line)",
         "for _ in range(1000): print('x' * 100_000, end='')\nprint()",
-        "for i in range(5_000): print((f'\\r{i / 50:.0f}%|' + '#' * 95) * 200, end='')\nprint()",
+        "for i in range(5_000): print((f'\\r{i / 50:.0f}%|' + '#' * 995) * 20, end='')\nprint()",
     ],
     ids=["lines", "one line", "a progress bar"],
 )
@@ -170,14 +170,14 @@ def test_a_hundred_megabytes_take_little_memory_and_time(runner: Runner, code: s
     assert time.monotonic() - began < 90
 
 
-@pytest.mark.parametrize("pattern", ["acc=(a+)+$", "(?:a|aa)+$({float})?"])
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(?:a|aa)+$({float})?"])
 def test_a_pattern_without_end_cannot_hang_the_trial(runner: Runner, pattern: str) -> None:
     """The program, which would go on for ever, is ended too."""
     began = time.monotonic()
-    code = "import time; print('acc=' + 'a' * 5000 + 'b'); time.sleep(1000)"
+    code = "import time; print('a' * 9000 + 'b'); time.sleep(1000)"
     outcome = runner.run(code, metrics={"accuracy": pattern})
     assert outcome.kind == "failed"
-    assert "takes more than 2 s for a line of 5005 characters" in str(outcome.error)
+    assert "takes more than 2 s for a line of 9001 characters" in str(outcome.error)
     assert time.monotonic() - began < 30
 
 
@@ -201,8 +201,9 @@ def test_a_first_trial_that_prints_no_metric_in_time_is_ended(runner: Runner) ->
     assert time.monotonic() - began < 20
     assert "Its last lines:\naccuracy: 0.5\n" in str(outcome.error)
     assert str(outcome.error).splitlines()[-1] == (
-        "MetricMissingError: within 1.5 s, metric_timeout_s, the program printed no metric: accuracy is looked "
-        "for by 'acc=([0-9.a-z+-]+)'; try them by `raytune-gp check RUN.yaml --log` and the trial's log"
+        "MetricMissingError: within 1.5 s, metric_timeout_s, the program printed no metric: accuracy is "
+        "looked for by 'acc=([0-9.a-z+-]+)'; try them by `raytune-gp check RUN.yaml --log` and the "
+        "trial's log"
     )
 
 
@@ -232,8 +233,8 @@ def test_who_may_take_its_time(tmp_path: Path, session: Any, script: Any) -> Non
 
 def test_a_metric_in_time_is_enough(runner: Runner) -> None:
     metrics = {**ACCURACY, "loss": "loss={float}"}
-    code = "import time; print('acc=1'); time.sleep(2); print('acc=2 loss=1')"
-    assert runner.run(code, metrics=metrics, metric_timeout_s=1.5) == Outcome("completed")
+    code = "import time; print('acc=1'); time.sleep(4.5); print('acc=2 loss=1')"
+    assert runner.run(code, metrics=metrics, metric_timeout_s=4) == Outcome("completed")
 
 
 def test_a_trial_that_is_through_may_end_again_without_a_word(tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_hyperparameters_and_directories_are_told_as_sagemaker_does(
     }
     code = """
 import json, os
-print(json.dumps({name: value for name, value in os.environ.items() if name.startswith(("SM_", "TRAINING_"))}))
+print(json.dumps({n: value for n, value in os.environ.items() if n.startswith(("SM_", "TRAINING_"))}))
 for name in ("MODEL", "CHECKPOINT", "OUTPUT", "OUTPUT_DATA"):
     assert os.path.isdir(os.environ[f"SM_{name}_DIR"]), name
 print("acc=1")
@@ -300,16 +301,14 @@ print("acc=1")
     assert outcome == Outcome("completed"), outcome.error
     told = json.loads(runner.log.splitlines()[0])
     assert json.loads(told["SM_HPS"]) == config
-    by_name = {
-        name.removeprefix("SM_HP_"): value for name, value in told.items() if name.startswith("SM_HP_")
-    }
-    assert by_name == {
-        "BATCH-SIZE": "256",
-        "LR": "1e-05",
-        "KIND": "sgd",
-        "FLAG": "true",
-        "NONE": "",
-        "MODEL.DEPTH": "4",
+    hyperparameters = {n: value for n, value in told.items() if n.startswith("SM_HP_")}
+    assert hyperparameters == {
+        "SM_HP_BATCH-SIZE": "256",
+        "SM_HP_LR": "1e-05",
+        "SM_HP_KIND": "sgd",
+        "SM_HP_FLAG": "true",
+        "SM_HP_NONE": "",
+        "SM_HP_MODEL.DEPTH": "4",
     }
     assert json.loads(told["SM_USER_ARGS"])[:4] == ["--batch-size", "256", "--lr", "1e-05"]
     assert (told["SM_NUM_CPUS"], told["SM_NUM_GPUS"], told["SM_CURRENT_HOST"]) == ("1", "0", "algo-1")
