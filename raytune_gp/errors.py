@@ -5,7 +5,8 @@
     ├── SpecError (ValueError)         a setting of a run that cannot be met
     ├── TrainableError                 a trainable that cannot be called, or used `tune.report` wrongly
     │   ├── ReportError                metrics that cannot be journalled
-    │   └── CheckpointError            a checkpoint that could not be copied or stored
+    │   ├── CheckpointError            a checkpoint that could not be copied or stored
+    │   └── MetricMissingError         a program whose output has no metric
     ├── RunError                       a run by name
     │   ├── RunExistsError             the name is taken
     │   ├── RunNotFoundError           no such run in the journal
@@ -29,6 +30,7 @@ __all__ = [
     "JournalError",
     "JournalGivenUpError",
     "JournalLostError",
+    "MetricMissingError",
     "RaytuneError",
     "ReportError",
     "RunError",
@@ -67,6 +69,10 @@ class ReportError(TrainableError):
 
 class CheckpointError(TrainableError):
     """A checkpoint that could not be copied or stored, through no fault of the trainable's."""
+
+
+class MetricMissingError(TrainableError):
+    """A program printed nothing that the patterns of its metrics match."""
 
 
 class RunError(RaytuneError):

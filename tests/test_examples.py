@@ -22,6 +22,7 @@ PROMISES = {
     "resume.py": r"8 trials, .*\n20 trials, .*\nthe first 8 are what they were: True",
     "script_with_regex.py": r"best accuracy 0\.\d+ with .*'epochs': 5.*\nwhat it printed is in .*log\.txt",
     "sklearn_boosting.py": r"best log loss 0\.\d+ with .*'growth': '(leaves', 'max_leaf|depth', 'max_depth)",
+    "train_sagemaker.py": r"\[epoch 1\] validation-accuracy=0\.\d+; (?s:.*)\[epoch 5\] .*accuracy=0\.[89]",
     "train_digits.py": r"epoch 1: validation accuracy=0\.\d+\n(?s:.*)epoch 5: validation accuracy=0\.8",
 }
 ON_RAY = {"pytorch_function.py", "script_with_regex.py", "sklearn_boosting.py"}

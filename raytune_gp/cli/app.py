@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytune_gp.cli import detached, reading, replaying, running
+from raytune_gp.cli import checking, detached, reading, replaying, running
 from raytune_gp.errors import RaytuneError, RunFailedError
 
 __all__ = ["app", "main"]
@@ -64,7 +64,7 @@ def _root(
 _EPILOGS: dict[Any, str] = {**running.EPILOGS, replaying.replay: replaying.EPILOG}
 
 for _command in (
-    *(running.demo, running.run, running.check, running.resume, detached.attach, running.stop),
+    *(running.demo, running.run, checking.check, running.resume, detached.attach, running.stop),
     *(reading.list_runs, reading.status, reading.show, reading.logs, reading.report),
     detached.clean,
     replaying.replay,

@@ -86,7 +86,7 @@ class InlineExecutor:
                 self._waiting = command
             case msg.Interrupt():
                 if self._session is not None:
-                    self._session.interrupt(command.mode)
+                    self._session.interrupt(command.mode, command.grace_s)
             case msg.Suggest():
                 self._inputs.append(self._asker.ask(command))
             case msg.Release():

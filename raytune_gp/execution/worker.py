@@ -173,7 +173,7 @@ class Worker:
             return
         key, session = (command.trial, command.attempt), self._session
         if self._current == key and session is not None:
-            session.interrupt(command.mode)
+            session.interrupt(command.mode, command.grace_s)
         elif key != self._last:
             self._interrupts[key] = command.mode
 
@@ -281,7 +281,7 @@ class Worker:
         self._leaving = True
         session, command = self._session, self._command
         if session is not None and command is not None and session.mode is None:
-            session.interrupt("evict")
+            session.interrupt("evict", DEPART_S)
             self._emit(command, "leaving", {"grace_s": DEPART_S})
         deadline = time.monotonic() + DEPART_S
         while self._current is not None and time.monotonic() < deadline:

@@ -14,6 +14,8 @@ from raytune_gp.naming import near
 from raytune_gp.runfile.document import Document, parse
 from raytune_gp.runfile.domains import SpellingError, read_space
 from raytune_gp.settings import check_name
+from raytune_gp.trainable.patterns import metric_definitions
+from raytune_gp.trainable.script import METRIC_TIMEOUT_S
 
 __all__ = ["CheckpointSettings", "RunFile", "changed", "load"]
 
@@ -61,8 +63,17 @@ class RunFile(_Strict):
     """`module:function`, found in `working_dir` or installed; or else:"""
     command: Annotated[list[str | int | float], Field(min_length=1)] | None = None
     """a program and its fixed arguments, to which each hyperparameter is added as `--name value`;"""
-    metrics: Annotated[dict[str, str], Field(min_length=1)] | None = None
-    """and for each metric a regular expression that finds its number in what the program prints."""
+    metrics: (
+        Annotated[dict[str, str], Field(min_length=1)]
+        | Annotated[list[dict[str, str]], Field(min_length=1)]
+        | None
+    ) = None
+    """and for each metric a regular expression that finds its number in what the program prints; or a list of
+    SageMaker's definitions, each with `Name` and `Regex`."""
+    data: Annotated[str, Field(min_length=1)] | dict[str, Text] | None = None
+    """Directories of input data by channel, which a program finds in `SM_CHANNEL_…`; or one alone."""
+    metric_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = METRIC_TIMEOUT_S
+    """How long a program may take to its first metric, as long as no trial of the run has reported any."""
     space: dict[str, Any]
     metric: Text
     mode: Literal["max", "min"]
@@ -101,9 +112,18 @@ class RunFile(_Strict):
             raise ValueError("a command needs metrics: for each metric a regular expression with one group")
         if self.trainable is not None and self.metrics:
             raise ValueError("metrics are for a command; a trainable function reports its metrics itself")
-        if self.metrics and self.metric not in self.metrics:
-            raise ValueError(f"metric is {self.metric!r}, and metrics has only {', '.join(self.metrics)}")
+        if self.trainable is not None and self.data:
+            raise ValueError("data is for a command; a trainable function knows its data itself")
+        if self.metrics:
+            names = list(self.definitions)
+            if self.metric not in names:
+                raise ValueError(f"metric is {self.metric!r}, and metrics has only {', '.join(names)}")
         return self
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Metric name to pattern, of a command. Raises SpecError for what defines none."""
+        return metric_definitions(self.metrics or {})
 
 
 def load(path: Path) -> tuple[RunFile, dict[str, Any], str]:

@@ -28,7 +28,7 @@ from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
 from raytune_gp.trainable.parameters import resources_of
 from raytune_gp.trainable.run import check_trainable
-from raytune_gp.trainable.script import Script
+from raytune_gp.trainable.script import Script, check_channels
 from raytune_gp.trial import Metric
 
 __all__ = ["Checked", "Plan", "read_plan"]
@@ -76,8 +76,11 @@ class Plan:
         env = {name: str(value) for name, value in self.file.env.items()}
         if self.file.trainable is not None:
             return Placed(Named(self.file.trainable), directory, env)
-        command = [str(part) for part in self.file.command or ()]
-        return Placed(Script(command, self.file.metrics or {}), directory, env)
+        file = self.file
+        data = {name: str(self._near(path)) for name, path in check_channels(file.data).items()}
+        command = [str(part) for part in file.command or ()]
+        script = Script(command, file.definitions, data=data, metric_timeout_s=file.metric_timeout_s)
+        return Placed(script, directory, env)
 
     @property
     def name(self) -> str:
@@ -138,9 +141,14 @@ class Plan:
         return Checked(space, trials, searcher_about, scheduler_about, resources)
 
     def _check_program(self) -> None:
-        """Raise SpecError where the program of `command`, or the script that Python runs, is not there."""
+        """Raise SpecError where the program of `command`, its script in Python, or its data is not there."""
         if self.file.command is None:
             return
+        for name, path in check_channels(self.file.data).items():
+            if not self._near(path).exists():
+                raise SpecError(
+                    f"the channel {name!r} of data is {str(self._near(path))!r}, which is not there"
+                )
         program, *rest = map(str, self.file.command)
         with contextlib.chdir(self.directory):
             if program != "python" and shutil.which(program) is None:
