@@ -26,7 +26,8 @@ from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.storage.urls import client_environment, unsafe_place
-from raytune_gp.trainable.parameters import WithParameters
+from raytune_gp.trainable.classes import WhenToSave
+from raytune_gp.trainable.parameters import Equipped
 
 __all__ = ["Launch"]
 
@@ -47,6 +48,7 @@ class Launch:
     space: SearchSpace
     parts: Parts
     journal_url: str = field(repr=False)
+    when_to_save: WhenToSave
     resume: bool | str = False
     executor: str = "ray"
     callbacks: Sequence[Any] = ()
@@ -200,7 +202,14 @@ class Launch:
         backup = Backup.of(journal, self.journal_url, spec.name, storage, audience.warn)
         retain = storage.retain if backup is None else backup.retain
         executor = InlineExecutor(
-            spec.name, self.trainable, self.space, asker, storage, retain, spec.resources
+            spec.name,
+            self.trainable,
+            self.space,
+            asker,
+            storage,
+            retain,
+            spec.resources,
+            self.when_to_save,
         )
 
         def committed(events: Sequence[Event]) -> None:
@@ -241,7 +250,7 @@ class Launch:
         spec = self.spec
         trainable = self.trainable
         parameters: dict[str, Any] = {}
-        if isinstance(trainable, WithParameters) and not self.detached:  # they go with their driver
+        if isinstance(trainable, Equipped) and not self.detached:  # they go with their driver
             parameters = {name: ray.put(value) for name, value in trainable.parameters.items()}
             trainable = trainable.without()
         storage = Storage(spec.storage_path, spec.name)
@@ -252,6 +261,7 @@ class Launch:
             resources=spec.resources,
             trainable=Payload.of((trainable, self.space), storage),
             parameters=parameters,
+            when_to_save=self.when_to_save,
         )
         plan = RunPlan(
             run=spec.name,

@@ -46,6 +46,7 @@ from raytune_gp.space import SearchSpace, domains
 from raytune_gp.space.domains import *  # noqa: F403  # the one list of their names is there
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.storage.artifacts import Checkpoint
+from raytune_gp.trainable.classes import Trainable
 from raytune_gp.trainable.parameters import (
     PlacementGroupFactory,
     resources_of,
@@ -72,6 +73,7 @@ __all__ = [
     "RunConfig",
     "Script",
     "SearchSpace",
+    "Trainable",
     "TrialInterrupted",
     "TuneConfig",
     "Tuner",
@@ -157,7 +159,8 @@ def run(
     """Tune `trainable` and return a `ResultGrid`.
 
     Args:
-        trainable: a function of one config that calls `tune.report`, or a `tune.Script`.
+        trainable: a function of one config that calls `tune.report`, a subclass of `tune.Trainable`, or a
+            `tune.Script`.
         config: the search space: name to domain, constant or nested dictionary.
         metric, mode: what to optimise, and whether `"max"` or `"min"` is better.
         num_samples: trials, for each cell of the grid if there are `grid_search` axes; -1 without bound
@@ -175,7 +178,7 @@ def run(
         storage_path: where checkpoints and logs go: a directory or URI; `~/raytune_results` by default.
         journal: the journal's database URL, SQLite or PostgreSQL, or the path of an SQLite file;
             `$RAYTUNE_JOURNAL` or `~/.raytune_gp/journal.db` by default.
-        checkpoint_config: which checkpoints stay.
+        checkpoint_config: which checkpoints stay, and how often class trainables are saved.
         max_failures: a trial that raises is tried again so often, from its last checkpoint (-1: always).
         fail_fast: the first trial that fails for good ends the run.
         trial_timeout_s: a trial that has trained so long in all is stopped; the value it has reported counts.
@@ -217,6 +220,7 @@ def run(
     make_scheduler, scheduler_about = resolve_scheduler(scheduler, target)
     criteria, stopper = resolve_stop(stop, space)
     checkpoints = check_kind("checkpoint_config", checkpoint_config or CheckpointConfig(), CheckpointConfig)
+    when = checkpoints.when_to_save(trainable)
     heard = make_callbacks(callbacks)
     from raytune_gp.execution.parts import Parts
     from raytune_gp.execution.resources import check_resources
@@ -258,6 +262,7 @@ def run(
         space=space,
         parts=Parts(space, searcher, make_scheduler, guesses, stopper),
         journal_url=absolute_url(journal or default_journal_url()),
+        when_to_save=when,
         resume=resume,
         executor=executor,
         callbacks=heard,

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -34,6 +34,7 @@ from raytune_gp.messages import Interrupt, Item, Start
 from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.staging import remove_abandoned
+from raytune_gp.trainable.classes import WhenToSave
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
 
@@ -83,6 +84,7 @@ class WorkerSettings:
     resources: Mapping[str, Any]
     trainable: Payload
     parameters: Mapping[str, Any]
+    when_to_save: WhenToSave = field(default_factory=WhenToSave)
 
 
 class Worker:
@@ -228,7 +230,8 @@ class Worker:
             with self._storage.log_file(_log_of(command)) as log, captured_output(log), answering():
                 self._log = log
                 trainable, space = self._load()
-                outcome = run_attempt(trainable, space.from_json(command.config), session)
+                config = space.from_json(command.config)
+                outcome = run_attempt(trainable, config, session, self._settings.when_to_save)
                 if outcome.error:
                     print(outcome.error, flush=True)
             return outcome

@@ -47,11 +47,13 @@ class _Strict(BaseModel):
 
 
 class CheckpointSettings(_Strict):
-    """Which checkpoints of each trial stay, as `tune.CheckpointConfig`."""
+    """Which checkpoints of each trial stay, and when class trainables are saved: `tune.CheckpointConfig`."""
 
     num_to_keep: Annotated[int, Field(ge=1)] | None = None
     checkpoint_score_attribute: Text | None = None
     checkpoint_score_order: Literal["max", "min"] = "max"
+    checkpoint_frequency: Annotated[int, Field(ge=0)] = 0
+    checkpoint_at_end: bool = False
 
 
 class RunFile(_Strict):

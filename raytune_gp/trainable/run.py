@@ -1,4 +1,4 @@
-"""Run one attempt of a trainable function: call it, keep its output, and say how it ended."""
+"""Run one attempt of a trainable: call it, keep its output, and say how it ended."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from raytune_gp.errors import TrainableError, TrialInterrupted
 from raytune_gp.failures import FailureKind
 from raytune_gp.secrets import without_secrets
 from raytune_gp.trainable.blame import kind_of
+from raytune_gp.trainable.classes import WhenToSave, is_stepped, run_steps
+from raytune_gp.trainable.parameters import Equipped
 from raytune_gp.trainable.session import Session, activate
 from raytune_gp.trial import Config
 
@@ -46,16 +49,22 @@ class Outcome:
         return {"outcome": self.kind, "error": self.error, "failure": self.failure, **more}
 
 
-def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outcome:
-    """Call `trainable(config)` under `session`. A dictionary that it returns is its last report.
+def run_attempt(
+    trainable: Trainable, config: Config, session: Session, when: WhenToSave | None = None
+) -> Outcome:
+    """Call `trainable(config)` under `session`.
 
-    Ctrl-C, which Python raises in the main thread alone, is the user's and passes through.
+    A dictionary that it returns is its last report. A class trainable, which gives an object, is taken
+    through its steps and saved `when` that says so. Ctrl-C, which Python raises in the main thread alone, is
+    the user's and passes through.
     """
     activate(session)
     try:
         result = trainable(config)
         if isinstance(result, Mapping):
             session.report(result)
+        elif is_stepped(result):
+            run_steps(result, session, when or WhenToSave())
         outcome = Outcome("completed")
     except TrialInterrupted:
         outcome = Outcome("interrupted")
@@ -89,10 +98,17 @@ def _traceback() -> str:
     """The current exception's traceback from the trainable's first frame on; never raises itself."""
     try:
         kind, error, trace = sys.exc_info()
-        frames = trace.tb_next if trace is not None and trace.tb_next is not None else trace
+        frames = trace
+        while frames is not None and frames.tb_next is not None and _is_ours(frames):
+            frames = frames.tb_next
         return "".join(traceback.format_exception(kind, error, frames)).rstrip()
     except Exception:
         return f"{sys.exc_info()[0]}: the exception could not be shown"
+
+
+def _is_ours(frame: TracebackType) -> bool:
+    """Whether this frame is of the modules around this one, which call what the user wrote."""
+    return Path(frame.tb_frame.f_code.co_filename).parent == Path(__file__).parent
 
 
 @contextlib.contextmanager
@@ -130,10 +146,18 @@ def check_trainable(trainable: Any) -> None:
     """Raise TrainableError unless `trainable` can be called with one config."""
     if not callable(trainable):
         raise TrainableError(
-            f"the trainable is {trainable!r}; it must be a function of one config, or tune.Script([...])"
+            f"the trainable is {trainable!r}; it must be a function of one config, a subclass of "
+            f"tune.Trainable, or tune.Script([...])"
         )
+    function = trainable.function if isinstance(trainable, Equipped) else trainable
+    if isinstance(function, type) and not is_stepped(function):
+        raise TrainableError(
+            f"the trainable {trainable_name(trainable)} is a class without step(): derive it from "
+            f"tune.Trainable, or give a function"
+        )
+    parameters = trainable.parameters if isinstance(trainable, Equipped) else {}
     try:
-        inspect.signature(trainable).bind({})
+        inspect.signature(function).bind({}, **parameters)
     except TypeError as error:
         raise TrainableError(
             f"the trainable {trainable_name(trainable)} cannot be called with one config: {error}; it must "

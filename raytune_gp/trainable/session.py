@@ -137,10 +137,23 @@ class Session:
             self._last = now
             self._emit("report", {"step": step, "metrics": values, "checkpoint": staged is not None})
             if staged is not None:
-                name = checkpoint_name(self._attempt, step)
-                self._uploads.add(step, staged, f"{self.context.get_trial_name()}/{name}")
-                self._has_checkpoint = True
+                self._upload(staged)
         self.check(saved=staged is not None)
+
+    @property
+    def step(self) -> int:
+        """How many reports the trial has made, those before its checkpoint included."""
+        return self._step
+
+    def attach(self, checkpoint: Any) -> None:
+        """Store `checkpoint` as that of the last report, which was made without one.
+
+        Raises CheckpointError as `report` does.
+        """
+        self._uploads.check()
+        staged = self._uploads.stage(checkpoint)
+        with self._lock:
+            self._upload(staged)
 
     def check(self, *, saved: bool = False) -> None:
         """Raise TrialInterrupted if the trial is to end.
@@ -194,6 +207,12 @@ class Session:
     def finish(self) -> None:
         """Wait for the checkpoints that are still on their way. Raises TrainableError where one failed."""
         self._uploads.finish()
+
+    def _upload(self, staged: str) -> None:
+        """Have the checkpoint of the last report uploaded, which is copied; the caller holds the lock."""
+        name = checkpoint_name(self._attempt, self._step)
+        self._uploads.add(self._step, staged, f"{self.context.get_trial_name()}/{name}")
+        self._has_checkpoint = True
 
     def _stored(self, step: int, path: str) -> None:
         self._emit("checkpoint", {"step": step, "path": path})

@@ -9,7 +9,7 @@ import pytest
 
 from raytune_gp import tune
 from raytune_gp.errors import SpecError
-from raytune_gp.trainable.parameters import WithParameters, resources_of
+from raytune_gp.trainable.parameters import Equipped, resources_of
 from raytune_gp.trainable.run import check_trainable
 
 
@@ -29,12 +29,12 @@ def test_objects_stay_behind_when_it_travels_and_are_put_back() -> None:
     light = cloudpickle.dumps(made.without())
     assert len(light) < 5_000
     back = cloudpickle.loads(light).given(made.parameters)
-    assert isinstance(back, WithParameters)
+    assert isinstance(back, Equipped)
     assert back({"x": 1}) == made({"x": 1})
 
 
 def test_only_functions_take_parameters() -> None:
-    with pytest.raises(SpecError, match="with_parameters takes a function; it was given 'train'"):
+    with pytest.raises(SpecError, match="with_parameters takes a function or a class; it was given 'train'"):
         tune.with_parameters("train", data=1)  # type: ignore[arg-type]
 
 
