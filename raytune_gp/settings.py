@@ -138,6 +138,7 @@ class RunConfig:
     callbacks: Sequence[Callback] | None = None
     failure_config: FailureConfig = field(default_factory=FailureConfig)
     checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
+    runtime_env: Mapping[str, Any] | None = field(default=None, repr=False)
     verbose: int = 1
     detached: bool = False
 

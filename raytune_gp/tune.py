@@ -50,8 +50,10 @@ from raytune_gp.trainable.classes import Trainable
 from raytune_gp.trainable.parameters import (
     PlacementGroupFactory,
     resources_of,
+    runtime_env_of,
     with_parameters,
     with_resources,
+    with_runtime_env,
 )
 from raytune_gp.trainable.run import check_trainable, trainable_name
 from raytune_gp.trainable.script import Script
@@ -84,6 +86,7 @@ __all__ = [
     "run",
     "with_parameters",
     "with_resources",
+    "with_runtime_env",
 ]
 __all__ += domains.__all__
 
@@ -132,6 +135,7 @@ def run(
     num_samples: int | None = None,
     max_concurrent_trials: int | None = None,
     resources_per_trial: Any = None,
+    runtime_env: Mapping[str, Any] | None = None,
     search_alg: Any = None,
     scheduler: Any = None,
     points_to_evaluate: Sequence[Config] | None = None,
@@ -167,6 +171,8 @@ def run(
             (then give a time budget). The default is 1, and the whole grid for `search_alg="grid"`.
         max_concurrent_trials: at most so many at a time; by default what the cluster's free resources hold.
         resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default.
+        runtime_env: Ray's, for the workers: `working_dir` and `py_modules` (directories here, which are sent
+            to every node), `env_vars`, `pip`, … It is not journalled: give it again to resume.
         search_alg: `"gp"` (the default), `"random"`, `"sobol"`, `"grid"`, `{"name": …, options}`, a searcher.
         scheduler: `"fifo"` (the default) or `"median"`, `{"name": …, options}`, or a scheduler.
         points_to_evaluate: configs of your own to try first; what they lack is drawn at random.
@@ -224,10 +230,13 @@ def run(
     heard = make_callbacks(callbacks)
     from raytune_gp.execution.parts import Parts
     from raytune_gp.execution.resources import check_resources
+    from raytune_gp.execution.shipping import check_runtime_env
     from raytune_gp.launch import Launch
     from raytune_gp.space.definition import definition
     from raytune_gp.storage.urls import absolute_url, default_journal_url
 
+    environment = runtime_env_of(trainable, runtime_env)
+    check_runtime_env(environment, executor)
     guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(
         name=check_name(name) if name is not None else default_name(trainable),
@@ -263,6 +272,7 @@ def run(
         parts=Parts(space, searcher, make_scheduler, guesses, stopper),
         journal_url=absolute_url(journal or default_journal_url()),
         when_to_save=when,
+        runtime_env=environment,
         resume=resume,
         executor=executor,
         callbacks=heard,
@@ -342,6 +352,7 @@ class Tuner:
             trial_timeout_s=failure.trial_timeout_s,
             report_timeout_s=failure.report_timeout_s,
             checkpoint_config=self._run.checkpoint_config,
+            runtime_env=self._run.runtime_env,
             verbose=self._run.verbose,
             detached=self._run.detached,
             **self._settings,

@@ -26,6 +26,7 @@ from raytune_gp.execution.resources import slots_free
 from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
 from raytune_gp.failures import FailureKind
 from raytune_gp.searchers.asking import Asker
+from raytune_gp.storage.artifacts import Storage
 
 __all__ = ["RayExecutor"]
 
@@ -238,6 +239,8 @@ class RayExecutor:
         worker = command.worker
         name = f"{self._run_id}/{worker}"
         try:
+            if command.create and self._settings.freight.packages:
+                await asyncio.to_thread(self._hand_in)
             handle = self._find(name, command)
             self._handles[worker] = handle
             hello = await self._hello(handle)
@@ -256,7 +259,7 @@ class RayExecutor:
             else:
                 what = f"{type(error).__name__}: {_on_one_line(str(error))}"
                 kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
-            self._lost(worker, what, kind)
+            self._lost(worker, self._settings.freight.hidden(what), kind)
 
     async def _hello(self, handle: Any) -> dict[str, Any]:
         """The worker's answer, once it can be reached. Raises RayError where it is dead."""
@@ -266,6 +269,9 @@ class RayExecutor:
                 return answer
             except ActorUnavailableError:
                 await asyncio.sleep(RETRY_S)
+
+    def _hand_in(self) -> None:
+        self._settings.freight.hand_in(Storage(self._settings.storage_path, self._settings.run))
 
     def _find(self, name: str, command: msg.Connect) -> Any:
         if command.create:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import platform
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.resources import actor_options
+from raytune_gp.execution.shipping import NO_FREIGHT, Freight
 from raytune_gp.execution.sigterm import on_sigterm
 from raytune_gp.execution.vigil import Silence, answering, say_where_threads_are
 from raytune_gp.failures import FailureKind
@@ -35,6 +37,7 @@ from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.staging import remove_abandoned
 from raytune_gp.trainable.classes import WhenToSave
+from raytune_gp.trainable.missing import explain_missing
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
 
@@ -85,6 +88,7 @@ class WorkerSettings:
     trainable: Payload
     parameters: Mapping[str, Any]
     when_to_save: WhenToSave = field(default_factory=WhenToSave)
+    freight: Freight = NO_FREIGHT
 
 
 class Worker:
@@ -231,11 +235,12 @@ class Worker:
                 self._log = log
                 trainable, space = self._load()
                 config = space.from_json(command.config)
-                outcome = run_attempt(trainable, config, session, self._settings.when_to_save)
+                outcome = run_attempt(trainable, config, session, self._settings.when_to_save, _node())
                 if outcome.error:
                     print(outcome.error, flush=True)
             return outcome
         except BaseException as error:
+            explain_missing(error, _node())
             return Outcome.failed(error, traceback.format_exc())
 
     def _load(self) -> tuple[Any, SearchSpace]:
@@ -327,12 +332,20 @@ class Worker:
                 self._end(command, Outcome("failed", why, FailureKind.SILENT), left)
 
 
+def _node() -> str:
+    """What to call the node in messages: the machine's name, and the first digits of Ray's."""
+    return f"{platform.node()} ({ray.get_runtime_context().get_node_id()[:8]})"
+
+
 def _log_of(command: Start) -> str:
     return f"trial_{command.trial}/log.txt"
 
 
 def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
-    """The actor of the worker called `worker`: the one that is there, else a new one."""
+    """The actor of the worker called `worker`: the one that is there, else a new one.
+
+    Its freight must be with Ray (`Freight.hand_in`).
+    """
     options = {
         "name": f"{run_id}/{worker}",
         "namespace": NAMESPACE,
@@ -341,4 +354,6 @@ def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
         "max_restarts": 0,
         **actor_options(settings.resources),
     }
+    if settings.freight.env:
+        options["runtime_env"] = dict(settings.freight.env)
     return ray.remote(Worker).options(**options).remote(run_id, worker, settings)

@@ -46,8 +46,12 @@ class Equipped:
         return self.function(config, **self.parameters)
 
     def without(self) -> Equipped:
-        """The same without its objects, and without what the workers were made of already."""
-        return replace(self, parameters={}, runtime_env=None)
+        """The same without its objects."""
+        return replace(self, parameters={})
+
+    def bare(self) -> Equipped:
+        """The same without its environment: it goes into the run's storage, no place for secrets."""
+        return replace(self, runtime_env=None)
 
     def given(self, parameters: Mapping[str, Any]) -> Equipped:
         """The same with `parameters` as its objects."""

@@ -19,6 +19,7 @@ from raytune_gp.failures import FailureKind
 from raytune_gp.secrets import without_secrets
 from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trainable.classes import WhenToSave, is_stepped, run_steps
+from raytune_gp.trainable.missing import explain_missing
 from raytune_gp.trainable.parameters import Equipped
 from raytune_gp.trainable.session import Session, activate
 from raytune_gp.trial import Config
@@ -50,21 +51,27 @@ class Outcome:
 
 
 def run_attempt(
-    trainable: Trainable, config: Config, session: Session, when: WhenToSave | None = None
+    trainable: Trainable,
+    config: Config,
+    session: Session,
+    when: WhenToSave | None = None,
+    node: str | None = None,
 ) -> Outcome:
     """Call `trainable(config)` under `session`.
 
     A dictionary that it returns is its last report. A class trainable, which gives an object, is taken
-    through its steps and saved `when` that says so. Ctrl-C, which Python raises in the main thread alone, is
+    through its steps and saved `when` that says so. A module that is missing on `node`, a worker's, is
+    explained. Ctrl-C, which Python raises in the main thread alone, is
     the user's and passes through.
     """
     activate(session)
     try:
-        result = trainable(config)
-        if isinstance(result, Mapping):
-            session.report(result)
-        elif is_stepped(result):
-            run_steps(result, session, when or WhenToSave())
+        with getattr(trainable, "in_place", contextlib.nullcontext)():
+            result = trainable(config)
+            if isinstance(result, Mapping):
+                session.report(result)
+            elif is_stepped(result):
+                run_steps(result, session, when or WhenToSave())
         outcome = Outcome("completed")
     except TrialInterrupted:
         outcome = Outcome("interrupted")
@@ -75,6 +82,8 @@ def run_attempt(
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
+        if node is not None:
+            explain_missing(error, node)
         outcome = Outcome.failed(error, _traceback())
     finally:
         activate(None)
