@@ -248,6 +248,7 @@ class Launch:
         from raytune_gp.execution.coordinator import RunPlan
         from raytune_gp.execution.driver import start_coordinator
         from raytune_gp.execution.payload import Payload
+        from raytune_gp.execution.placement import Demand
         from raytune_gp.execution.searcher_gpu import gpu_share
         from raytune_gp.execution.worker import WorkerSettings
 
@@ -264,7 +265,7 @@ class Launch:
             run=spec.name,
             coordinator=spec.name,
             storage_path=spec.storage_path,
-            resources=spec.resources,
+            demand=Demand(spec.resources, spec.bundles, spec.placement_strategy),
             trainable=Payload.of((trainable, self.space), storage),
             parameters=parameters,
             when_to_save=self.when_to_save,

@@ -299,7 +299,9 @@ def fingerprints(trainable: Any, space: SearchSpace) -> dict[str, str]:
 
 def _source(trainable: Any) -> str:
     """What a trainable does, as text: its source code where there is one."""
-    trainable = inspect.unwrap(getattr(trainable, "function", trainable))
+    while hasattr(trainable, "function"):
+        trainable = trainable.function
+    trainable = inspect.unwrap(trainable)
     if isinstance(trainable, functools.partial):
         return _source(trainable.func)
     if inspect.isroutine(trainable) or inspect.isclass(trainable):

@@ -55,7 +55,7 @@ from raytune_gp.trainable.parameters import (
     with_resources,
     with_runtime_env,
 )
-from raytune_gp.trainable.run import check_trainable, trainable_name
+from raytune_gp.trainable.run import check_trainable, is_trainer, trainable_name
 from raytune_gp.trainable.script import Script
 from raytune_gp.trainable.session import Context, current_session
 from raytune_gp.trial import Config
@@ -127,7 +127,7 @@ def get_context() -> Context:
 
 
 def run(
-    trainable: Callable[[Config], Any],
+    trainable: Any,
     *,
     config: Mapping[str, Any] | None = None,
     metric: str | None = None,
@@ -163,14 +163,15 @@ def run(
     """Tune `trainable` and return a `ResultGrid`.
 
     Args:
-        trainable: a function of one config that calls `tune.report`, a subclass of `tune.Trainable`, or a
-            `tune.Script`.
+        trainable: a function of one config that calls `tune.report`, a subclass of `tune.Trainable`, a
+            `tune.Script`, or a trainer of Ray Train.
         config: the search space: name to domain, constant or nested dictionary.
         metric, mode: what to optimise, and whether `"max"` or `"min"` is better.
         num_samples: trials, for each cell of the grid if there are `grid_search` axes; -1 without bound
             (then give a time budget). The default is 1, and the whole grid for `search_alg="grid"`.
         max_concurrent_trials: at most so many at a time; by default what the cluster's free resources hold.
-        resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default.
+        resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default. With workers of its own, a
+            `PlacementGroupFactory` or Ray Train's `ScalingConfig`.
         runtime_env: Ray's, for the workers: `working_dir` and `py_modules` (directories here, which are sent
             to every node), `env_vars`, `pip`, … It is not journalled: give it again to resume.
         search_alg: `"gp"` (the default), `"random"`, `"sobol"`, `"grid"`, `{"name": …, options}`, a searcher.
@@ -209,6 +210,10 @@ def run(
         RunExistsError: the name is taken; RunNotFoundError: there is nothing to resume.
         RunFailedError: the run could not go on.
     """
+    if is_trainer(trainable):
+        from raytune_gp.execution.ray_train import as_trainable
+
+        trainable = as_trainable(trainable)
     check_trainable(trainable)
     target = check_objective(metric, mode)
     check_allowed("executor", executor, ("ray", "inline"))
@@ -229,7 +234,7 @@ def run(
     when = checkpoints.when_to_save(trainable)
     heard = make_callbacks(callbacks)
     from raytune_gp.execution.parts import Parts
-    from raytune_gp.execution.resources import check_resources
+    from raytune_gp.execution.resources import check_demand
     from raytune_gp.execution.shipping import check_runtime_env
     from raytune_gp.launch import Launch
     from raytune_gp.space.definition import definition
@@ -237,6 +242,7 @@ def run(
 
     environment = runtime_env_of(trainable, runtime_env)
     check_runtime_env(environment, executor)
+    demand = check_demand(resources_of(trainable, resources_per_trial))
     guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(
         name=check_name(name) if name is not None else default_name(trainable),
@@ -246,7 +252,9 @@ def run(
         scope=scope,
         seed=seed,
         max_concurrent_trials=max_concurrent_trials,
-        resources=check_resources(resources_of(trainable, resources_per_trial)),
+        resources=demand.resources,
+        bundles=list(demand.bundles),
+        placement_strategy=demand.strategy,
         time_budget_s=seconds(time_budget_s),
         stop=criteria,
         max_failures=max_failures,
@@ -323,7 +331,7 @@ class Tuner:
 
     def __init__(
         self,
-        trainable: Callable[[Config], Any],
+        trainable: Any,
         *,
         param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,

@@ -27,6 +27,7 @@ from raytune_gp.execution.gpu import memory_left
 from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
+from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.resources import actor_options
 from raytune_gp.execution.shipping import NO_FREIGHT, Freight
 from raytune_gp.execution.sigterm import on_sigterm
@@ -84,7 +85,7 @@ class WorkerSettings:
     run: str
     coordinator: str
     storage_path: str
-    resources: Mapping[str, Any]
+    demand: Demand
     trainable: Payload
     parameters: Mapping[str, Any]
     when_to_save: WhenToSave = field(default_factory=WhenToSave)
@@ -165,7 +166,7 @@ class Worker:
         self._current = self._last = key
         settings = self._settings
         emit = functools.partial(self._emit, command)
-        session = Session.of(command, emit, settings.run, self._storage, settings.resources)
+        session = Session.of(command, emit, settings.run, self._storage, settings.demand.resources)
         mode = self._interrupts.pop(key, None)
         if mode is not None:
             session.interrupt(mode)
@@ -194,6 +195,14 @@ class Worker:
             return session.grace_left_s(command.grace_s)
         return MESSAGE_S if key == self._last else 0.0
 
+    async def relay(
+        self, attempt: tuple[str, int], metrics: Mapping[str, Any], checkpoint: Any, controller: Any
+    ) -> None:
+        """A report of the Ray Train run that `attempt` waits for; the run ends with its controller."""
+        session = self._session if attempt == self._current else None
+        if session is None or not await asyncio.to_thread(session.relay, metrics, checkpoint):
+            ray.kill(controller)
+
     # --- an attempt ---
 
     def _emit(self, command: Start, kind: str, body: Mapping[str, Any]) -> None:
@@ -209,7 +218,7 @@ class Worker:
         left = self._surroundings.restore(threads)
         if left is None and session.is_storing:
             left = "a checkpoint whose upload hangs"
-        if left is None and self._settings.resources.get("gpu"):
+        if left is None and self._settings.demand.resources.get("gpu"):
             failed = "its GPU in doubt: an error of CUDA spoils it for the whole process"
             left = failed if outcome.kind == "failed" else memory_left()
         if left is None and self._leaving:
@@ -235,13 +244,19 @@ class Worker:
                 self._log = log
                 trainable, space = self._load()
                 config = space.from_json(command.config)
-                outcome = run_attempt(trainable, config, session, self._settings.when_to_save, _node())
+                when = self._settings.when_to_save
+                outcome = run_attempt(trainable, config, session, when, _node(), self._fit)
                 if outcome.error:
                     print(outcome.error, flush=True)
             return outcome
         except BaseException as error:
             explain_missing(error, _node())
             return Outcome.failed(error, traceback.format_exc())
+
+    def _fit(self, trainer: Any, session: Session) -> None:
+        from raytune_gp.execution.ray_train import fit  # loads Ray Train
+
+        fit(trainer, session, self._storage)
 
     def _load(self) -> tuple[Any, SearchSpace]:
         """The trainable and the search space, unpickled at the first attempt."""
@@ -352,7 +367,7 @@ def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
         "lifetime": "detached",
         "get_if_exists": True,
         "max_restarts": 0,
-        **actor_options(settings.resources),
+        **actor_options(settings.demand.resources),
     }
     if settings.freight.env:
         options["runtime_env"] = dict(settings.freight.env)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import SpecError
-from raytune_gp.execution.resources import check_resources
+from raytune_gp.execution.resources import check_demand
 from raytune_gp.execution.shipping import check_runtime_env
 from raytune_gp.runfile.model import RunFile, changed, load
 from raytune_gp.runfile.placed import Named, Placed
@@ -156,7 +156,7 @@ class Plan:
         _, scheduler_about = resolve_scheduler(file.scheduler, metric)
         guesses = make_guesses(file.points_to_evaluate, space)
         check_runtime_env(self.runtime_env or {}, "ray")
-        resources = check_resources(resources_of(function, file.resources_per_trial))
+        resources = check_demand(resources_of(function, file.resources_per_trial)).resources
         trials = total_trials(file.num_samples, space, searcher, len(guesses))
         return Checked(space, trials, searcher_about, scheduler_about, resources)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,30 +84,56 @@ def with_runtime_env(trainable: Callable[..., Any], runtime_env: Mapping[str, An
 
 
 class PlacementGroupFactory:
-    """The resources of a trial as Ray spells them: one bundle, for one worker."""
+    """The resources of a trial as Ray spells them.
 
-    def __init__(self, bundles: list[Mapping[str, float]], strategy: str = "PACK"):
-        filled = [dict(b) for b in bundles if b]
-        if len(filled) != 1:
-            raise SpecError(
-                f"a trial here is one process with one bundle of resources; PlacementGroupFactory was given "
-                f"{len(filled)} that are not empty. Sum them into one"
-            )
-        self.bundles = filled
+    The first bundle is for the trial's own process, the others for workers that it starts, as Ray Train does;
+    the first may then be empty. One bundle that is not empty is the process's, wherever it stands.
+    """
+
+    def __init__(self, bundles: Sequence[Mapping[str, Any]], strategy: str = "PACK"):
+        filled = [dict(bundle) for bundle in bundles if bundle]
+        if not filled:
+            raise SpecError("PlacementGroupFactory was given no bundle that is not empty: a trial needs one")
+        if strategy not in STRATEGIES:
+            raise SpecError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
+        self.bundles = [dict(bundle) for bundle in bundles]
         self.strategy = strategy
+        self.process = filled[0] if len(filled) == 1 else self.bundles[0]
+        self.workers = [bundle for bundle in self.bundles[1:] if bundle] if len(filled) > 1 else []
+
+    @classmethod
+    def of_scaling(cls, scaling: Any) -> PlacementGroupFactory:
+        """What Ray Train's `ScalingConfig` asks for: its workers, and nothing for the trial's own process."""
+        most = getattr(scaling, "max_workers", scaling.num_workers)
+        worker = dict(scaling._resources_per_worker_not_none)
+        made = cls([{"CPU": 1}], scaling.placement_strategy)
+        made.process, made.workers = {}, [worker] * most
+        made.bundles = [made.process, *made.workers]
+        return made
 
 
-def resources_of(trainable: Any, resources: Any) -> Mapping[str, Any]:
-    """What a trial reserves: `resources` if given, else the trainable's own, else one CPU."""
+STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+
+
+def resources_of(trainable: Any, resources: Any) -> PlacementGroupFactory:
+    """What a trial reserves: `resources` if given, else the trainable's own, else one CPU.
+
+    Takes a dictionary, a PlacementGroupFactory of ours or Ray's, and Ray Train's ScalingConfig. Raises
+    SpecError for what is none of them.
+    """
     if resources is None:
         resources = (isinstance(trainable, Equipped) and trainable.resources) or {"cpu": 1}
-    if isinstance(resources, PlacementGroupFactory) or hasattr(resources, "bundles"):
-        resources = PlacementGroupFactory(list(resources.bundles)).bundles[0]
+    if isinstance(resources, PlacementGroupFactory):
+        return resources
+    if hasattr(resources, "num_workers"):
+        return PlacementGroupFactory.of_scaling(resources)
+    if hasattr(resources, "bundles"):
+        return PlacementGroupFactory(resources.bundles, getattr(resources, "strategy", "PACK"))
     if not isinstance(resources, Mapping):
         raise SpecError(
             f'resources_per_trial is {resources!r}; it must be a dictionary such as {{"cpu": 1, "gpu": 1}}'
         )
-    return resources
+    return PlacementGroupFactory([resources or {"cpu": 1}])
 
 
 def runtime_env_of(trainable: Any, runtime_env: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from raytune_gp.trainable.parameters import Equipped
 from raytune_gp.trainable.session import Session, activate
 from raytune_gp.trial import Config
 
-__all__ = ["Outcome", "captured_output", "check_trainable", "run_attempt", "trainable_name"]
+__all__ = ["Outcome", "captured_output", "check_trainable", "is_trainer", "run_attempt", "trainable_name"]
 
 LONGEST_ERROR = 20_000
 """Characters of an error that are kept."""
@@ -56,12 +56,13 @@ def run_attempt(
     session: Session,
     when: WhenToSave | None = None,
     node: str | None = None,
+    fit: Callable[[Any, Session], None] | None = None,
 ) -> Outcome:
     """Call `trainable(config)` under `session`.
 
     A dictionary that it returns is its last report. A class trainable, which gives an object, is taken
-    through its steps and saved `when` that says so. A module that is missing on `node`, a worker's, is
-    explained. Ctrl-C, which Python raises in the main thread alone, is
+    through its steps and saved `when` that says so; a trainer of Ray Train goes to `fit`. A module that is
+    missing on `node`, a worker's, is explained. Ctrl-C, which Python raises in the main thread alone, is
     the user's and passes through.
     """
     activate(session)
@@ -72,19 +73,23 @@ def run_attempt(
                 session.report(result)
             elif is_stepped(result):
                 run_steps(result, session, when or WhenToSave())
+            elif is_trainer(result):
+                _fit(result, session, fit)
         outcome = Outcome("completed")
     except TrialInterrupted:
         outcome = Outcome("interrupted")
-    except SystemExit as error:
-        ok = error.code in (None, 0)
-        message = f"the trainable exited with {error.code}"
-        outcome = Outcome("completed") if ok else Outcome.failed(error, message)
-    except BaseException as error:
+    except SystemExit as left:
+        ok = left.code in (None, 0)
+        message = f"the trainable exited with {left.code}"
+        outcome = Outcome("completed") if ok else Outcome.failed(left, message)
+    except BaseException as raised:
+        error = session.verdict or raised
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
         if node is not None:
             explain_missing(error, node)
-        outcome = Outcome.failed(error, _traceback())
+        ended = isinstance(error, TrialInterrupted)
+        outcome = Outcome("interrupted") if ended else Outcome.failed(error, _traceback(error))
     finally:
         activate(None)
     try:
@@ -103,16 +108,29 @@ def _kept(text: str) -> str:
     return text if left_out <= 0 else f"{text[:half]}\n… {left_out} characters …\n{text[-half:]}"
 
 
-def _traceback() -> str:
-    """The current exception's traceback from the trainable's first frame on; never raises itself."""
+def is_trainer(trainable: Any) -> bool:
+    """Whether it is a trainer of Ray Train, such as a `TorchTrainer`."""
+    return hasattr(trainable, "scaling_config") and callable(getattr(trainable, "fit", None))
+
+
+def _fit(trainer: Any, session: Session, fit: Callable[[Any, Session], None] | None) -> None:
+    if fit is None:
+        raise TrainableError(
+            f'{type(trainer).__name__} starts workers of its own on Ray: it needs executor="ray", and '
+            f"tune.with_resources(train, scaling_config), so that their room is reserved"
+        )
+    fit(trainer, session)
+
+
+def _traceback(error: BaseException) -> str:
+    """The exception's traceback from the trainable's first frame on; never raises itself."""
     try:
-        kind, error, trace = sys.exc_info()
-        frames = trace
+        frames = error.__traceback__
         while frames is not None and frames.tb_next is not None and _is_ours(frames):
             frames = frames.tb_next
-        return "".join(traceback.format_exception(kind, error, frames)).rstrip()
+        return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
     except Exception:
-        return f"{sys.exc_info()[0]}: the exception could not be shown"
+        return f"{type(error)}: the exception could not be shown"
 
 
 def _is_ours(frame: TracebackType) -> bool:
@@ -156,7 +174,7 @@ def check_trainable(trainable: Any) -> None:
     if not callable(trainable):
         raise TrainableError(
             f"the trainable is {trainable!r}; it must be a function of one config, a subclass of "
-            f"tune.Trainable, or tune.Script([...])"
+            f"tune.Trainable, tune.Script([...]), or a trainer of Ray Train"
         )
     function = trainable.function if isinstance(trainable, Equipped) else trainable
     if isinstance(function, type) and not is_stepped(function):

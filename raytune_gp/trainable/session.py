@@ -77,9 +77,10 @@ class Session:
     ):
         self.context = context
         self.mode: str | None = None
+        self.verdict: BaseException | None = None
         self._emit = emit
         self._storage = storage
-        self._attempt = attempt
+        self.attempt = attempt
         self._step = start_step
         self._total_s = time_total_s
         self._resume_from = resume_from
@@ -155,6 +156,18 @@ class Session:
         with self._lock:
             self._upload(staged)
 
+    def relay(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> bool:
+        """A report on behalf of another process, which this attempt waits for; whether that is to go on.
+
+        Where it is not, `verdict` is what `report` has raised: how the attempt ends, whatever its waiting
+        raises then.
+        """
+        try:
+            self.report(metrics, checkpoint)
+        except (TrialInterrupted, TrainableError) as error:
+            self.verdict = error
+        return self.verdict is None
+
     def check(self, *, saved: bool = False) -> None:
         """Raise TrialInterrupted if the trial is to end.
 
@@ -210,7 +223,7 @@ class Session:
 
     def _upload(self, staged: str) -> None:
         """Have the checkpoint of the last report uploaded, which is copied; the caller holds the lock."""
-        name = checkpoint_name(self._attempt, self._step)
+        name = checkpoint_name(self.attempt, self._step)
         self._uploads.add(self._step, staged, f"{self.context.get_trial_name()}/{name}")
         self._has_checkpoint = True
 

@@ -50,14 +50,14 @@ def test_only_functions_take_parameters() -> None:
     ],
 )
 def test_what_a_trial_reserves(trainable: Any, resources: Any, expected: Any) -> None:
-    assert resources_of(trainable, resources) == expected
+    assert resources_of(trainable, resources).process == expected
 
 
 def test_rays_own_placement_group_factory_serves() -> None:
     class Theirs:
         bundles = ({"CPU": 1.0, "GPU": 2.0},)
 
-    assert resources_of(train, Theirs()) == {"CPU": 1.0, "GPU": 2.0}
+    assert resources_of(train, Theirs()).process == {"CPU": 1.0, "GPU": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,32 @@ def test_rays_own_placement_group_factory_serves() -> None:
 def test_parameters_and_resources_go_together(made: Any) -> None:
     check_trainable(made)
     assert made({"x": 2}) == {"score": 10.0}
-    assert resources_of(made, None) == {"cpu": 2}
-    assert resources_of(made.without(), None) == {"cpu": 2}
+    assert resources_of(made, None).process == {"cpu": 2}
+    assert resources_of(made.without(), None).process == {"cpu": 2}
 
 
-@pytest.mark.parametrize("bundles", [[], [{}], [{"CPU": 1}, {"CPU": 1}]])
-def test_a_trial_is_one_bundle(bundles: Any) -> None:
-    with pytest.raises(SpecError, match=r"one bundle of resources; .* given \d that are not empty"):
+@pytest.mark.parametrize("bundles", [[], [{}]])
+def test_a_trial_reserves_something(bundles: Any) -> None:
+    with pytest.raises(SpecError, match="was given no bundle that is not empty"):
         tune.PlacementGroupFactory(bundles)
+
+
+def test_strategies_are_rays() -> None:
+    with pytest.raises(SpecError, match="strategy is 'NEAR'; it must be one of PACK, SPREAD, STRICT_PACK"):
+        tune.PlacementGroupFactory([{"CPU": 1}], "NEAR")
+
+
+@pytest.mark.parametrize(
+    ("bundles", "process", "workers"),
+    [
+        ([{"CPU": 1}, {"CPU": 2}, {"GPU": 1}], {"CPU": 1}, [{"CPU": 2}, {"GPU": 1}]),
+        ([{}, {"CPU": 2}, {"CPU": 2}], {}, [{"CPU": 2}, {"CPU": 2}]),
+    ],
+)
+def test_further_bundles_are_for_workers_that_it_starts(bundles: Any, process: Any, workers: Any) -> None:
+    made = tune.PlacementGroupFactory(bundles)
+    assert (made.process, made.workers) == (process, workers)
+    assert resources_of(train, made) is made
 
 
 def test_resources_are_a_dictionary() -> None:
