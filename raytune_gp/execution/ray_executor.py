@@ -85,7 +85,7 @@ class RayExecutor:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="raytune-ray", daemon=True).start()
         self._first_look_s = 0.0
-        self._seen_whole = 1
+        self._seen_whole: int | None = None
         self._spawn(self._watch_capacity())
         self._spawn(self._watch_nodes())
 
@@ -130,6 +130,7 @@ class RayExecutor:
     def offer(self, slots: int) -> None:
         """Offer `slots` at once, before the cluster is asked: the driver has made so many workers."""
         self._first_look_s = CAPACITY_S
+        self._seen_whole = slots
         self.put(msg.SlotsOffered(slots))
 
     def put(self, input: msg.Input) -> None:
@@ -351,7 +352,7 @@ class RayExecutor:
         """
         most = await asyncio.to_thread(slots_in_all, self._settings.demand)
         found = max(1, min(up + free, most) + grows)
-        before, self._seen_whole = self._seen_whole, found
+        before, self._seen_whole = self._seen_whole or found, found
         return min(found, before)
 
 

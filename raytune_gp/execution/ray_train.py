@@ -92,12 +92,19 @@ def _require_second_version(trainer: Any) -> None:
         )
 
 
-def fit(trainer: Any, session: Session, storage: Storage) -> None:
+def fit(trainer: Any, session: Session, storage: Storage, room: int) -> None:
     """Fit `trainer` as the attempt of `session`; Train's own files lie in the trial's directory meanwhile.
 
-    What ends it early, `session.verdict` tells. Raises what `fit()` raises.
+    What ends it early, `session.verdict` tells. Raises what `fit()` raises, and TrainableError for more
+    workers than the `room` that the run counts with: trials could wait for one another's for ever.
     """
     _require_second_version(trainer)
+    workers = trainer.scaling_config.max_workers
+    if workers > room:
+        raise TrainableError(
+            f"the {type(trainer).__name__} starts {workers} workers, and this run counts with {room} a "
+            f"trial: say what they need by tune.with_resources(trainable, scaling_config)"
+        )
     run = trainer.run_config
     run.name = f"train_{session.attempt:03d}"
     run.storage_path, run.storage_filesystem = session.context.get_trial_dir(), storage.filesystem

@@ -256,7 +256,7 @@ class Worker:
     def _fit(self, trainer: Any, session: Session) -> None:
         from raytune_gp.execution.ray_train import fit  # loads Ray Train
 
-        fit(trainer, session, self._storage)
+        fit(trainer, session, self._storage, len(self._settings.demand.bundles))
 
     def _load(self) -> tuple[Any, SearchSpace]:
         """The trainable and the search space, unpickled at the first attempt."""

@@ -206,6 +206,17 @@ def test_a_trainer_is_a_trainable_with_the_room_of_its_workers() -> None:
         made({"lr": 1})
 
 
+def test_more_workers_than_the_run_counts_with_are_refused(tmp_path: Path) -> None:
+    trainer = torch_trainer()
+    from raytune_gp.execution.ray_train import fit
+
+    bench = Bench(tmp_path)
+    with pytest.raises(
+        TrainableError, match="starts 3 workers, and this run counts with 0 a trial: say what"
+    ):
+        fit(trainer, bench.session, bench.storage, 0)
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_one_that_no_cluster_can_hold_in_whole_is_refused(run_settings: Any) -> None:
