@@ -1,8 +1,9 @@
 """Trials that are runs of Ray Train: a driver, which is our worker, and Train's own workers on any node.
 
 The driver calls `fit()` and waits. Train's controller, an actor beside it, hands each report of rank 0 to the
-driver by a callback; where the trial is to end, the driver ends the controller, and its workers and their
-placement group go with it.
+driver by a callback; where the trial is to end, the driver has the controller end itself, which ends its
+workers and gives their placement group back. If it is killed instead, Ray keeps the group: see
+`resources.groups_held`.
 """
 
 from __future__ import annotations

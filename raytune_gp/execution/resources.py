@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raytune_gp.errors import SpecError
@@ -123,6 +123,24 @@ def slots_in_all(demand: Demand) -> int:
 def groups_held(demand: Demand) -> int:
     """How many placement groups with the bundles of `demand` this job has: trials whose workers have room.
 
+    Those whose maker is dead, as the driver of a trial was killed, are given back: Ray keeps them as long as
+    the job, and what Ray Train has against that needs the dashboard.
+    """
+    import ray
+
+    held = 0
+    for group in _groups(demand):
+        if group.creator_actor_dead:
+            name = ray.PlacementGroupID(group.placement_group_id)
+            ray.util.remove_placement_group(ray.util.placement_group.PlacementGroup(name))
+        else:
+            held += 1
+    return held
+
+
+def _groups(demand: Demand) -> Iterator[Any]:
+    """The placement groups, made and not removed, that this job has with the bundles of `demand`.
+
     Ray has no public word for whose group is whose.
     """
     import ray
@@ -131,13 +149,11 @@ def groups_held(demand: Demand) -> int:
     table: Any = importlib.import_module("ray.core.generated.gcs_pb2").PlacementGroupTableData
     wanted = sorted(_pairs(amounts(bundle)) for bundle in demand.bundles)
     job = ray.get_runtime_context().get_job_id()
-    rows = state._connect_and_get_accessor().get_placement_group_table()
-    return sum(
-        group.state == table.CREATED
-        and group.creator_job_id.hex() == job
-        and sorted(_pairs(bundle.unit_resources) for bundle in group.bundles) == wanted
-        for group in map(table.FromString, rows)
-    )
+    for row in state._connect_and_get_accessor().get_placement_group_table():
+        group = table.FromString(row)
+        of_ours = group.state == table.CREATED and group.creator_job_id.hex() == job
+        if of_ours and sorted(_pairs(bundle.unit_resources) for bundle in group.bundles) == wanted:
+            yield group
 
 
 def _pairs(bundle: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -201,7 +201,7 @@ class Worker:
         """A report of the Ray Train run that `attempt` waits for; the run ends with its controller."""
         session = self._session if attempt == self._current else None
         if session is None or not await asyncio.to_thread(session.relay, metrics, checkpoint):
-            ray.kill(controller)
+            controller.abort.remote()
 
     # --- an attempt ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,37 @@ def test_more_workers_than_the_run_counts_with_are_refused(tmp_path: Path) -> No
         TrainableError, match="starts 3 workers, and this run counts with 0 a trial: say what"
     ):
         fit(trainer, bench.session, bench.storage, 0)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_group_of_one_that_was_killed_is_given_back() -> None:
+    import ray
+
+    from raytune_gp.execution.resources import groups_held
+
+    @ray.remote(num_cpus=0)
+    class Maker:
+        def make(self) -> str:
+            group = ray.util.placement_group([{"CPU": 0.5}, {"CPU": 0.25}])
+            assert group.wait(30)
+            return str(group.id.hex())
+
+    demand = Demand({"cpu": 0}, [{"cpu": 0.25}, {"cpu": 0.5}])
+    maker = Maker.remote()
+    group = ray.get(maker.make.remote())
+    assert groups_held(demand) == 1
+    assert groups_held(Demand({"cpu": 0}, [{"cpu": 0.5}])) == 0
+    ray.kill(maker)
+    wait_until(lambda: groups_held(demand) == 0)
+    wait_until(lambda: ray.util.placement_group_table()[group]["state"] == "REMOVED")
+
+
+def wait_until(true: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.ray
