@@ -49,11 +49,13 @@ class _Strict(BaseModel):
 
 
 class CheckpointSettings(_Strict):
-    """Which checkpoints of each trial stay, as `tune.CheckpointConfig`."""
+    """Which checkpoints of each trial stay, and when class trainables are saved: `tune.CheckpointConfig`."""
 
     num_to_keep: Annotated[int, Field(ge=1)] | None = None
     checkpoint_score_attribute: Text | None = None
     checkpoint_score_order: Literal["max", "min"] = "max"
+    checkpoint_frequency: Annotated[int, Field(ge=0)] = 0
+    checkpoint_at_end: bool = False
 
 
 class RunFile(_Strict):
@@ -99,15 +101,21 @@ class RunFile(_Strict):
     report_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
     grace_period_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     detached: bool = False
+    runtime_env: dict[str, Any] | None = None
+    """Ray's; its `working_dir` and `py_modules` are relative to the run file's directory too, and are sent to
+    every node."""
     env: dict[Annotated[str, AfterValidator(_variable)], str | int | float] = {}
     """Environment variables of the trainable."""
     working_dir: Text = "."
-    """Where the trainable runs and is looked for; a directory that every node can see."""
+    """Where the trainable runs and is looked for; a directory that every node can see. Not beside a
+    `working_dir` in `runtime_env`, which takes its place."""
 
     @model_validator(mode="after")
     def _one_trainable(self) -> RunFile:
         if (self.trainable is None) == (self.command is None):
             raise ValueError("give either trainable (module:function) or command, and not both")
+        if "working_dir" in (self.runtime_env or {}) and "working_dir" in self.model_fields_set:
+            raise ValueError("working_dir is given twice: leave out the one outside of runtime_env")
         if self.command is not None and not self.metrics:
             raise ValueError("a command needs metrics: for each metric a regular expression with one group")
         if self.trainable is not None and self.metrics:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import SpecError
-from raytune_gp.execution.resources import check_resources
+from raytune_gp.execution.resources import check_demand
+from raytune_gp.execution.shipping import check_runtime_env
 from raytune_gp.runfile.model import RunFile, changed, load
 from raytune_gp.runfile.placed import Named, Placed
 from raytune_gp.schedulers import resolve_scheduler
@@ -57,10 +58,29 @@ class Plan:
     @property
     def directory(self) -> Path:
         """Where the trainable runs. Raises SpecError where there is no such directory."""
-        directory = self._near(self.file.working_dir)
+        directory = self._near(self._sent or self.file.working_dir)
         if not directory.is_dir():
             raise SpecError(f"working_dir is {str(directory)!r}, which is no directory: create or correct it")
         return directory
+
+    @property
+    def _sent(self) -> str | None:
+        """The directory here that is sent to every node, for the trainable to run in its copy."""
+        directory = (self.file.runtime_env or {}).get("working_dir")
+        return directory if isinstance(directory, str) and "://" not in directory else None
+
+    @property
+    def runtime_env(self) -> dict[str, Any] | None:
+        """Ray's runtime environment, with the paths in it in full. Raises SpecError."""
+        if self.file.runtime_env is None:
+            return None
+        found = dict(self.file.runtime_env)
+        if self._sent is not None:
+            found["working_dir"] = str(self.directory)
+        if isinstance(found.get("py_modules"), list):
+            modules = map(str, found["py_modules"])
+            found["py_modules"] = [m if "://" in m else str(self._near(m)) for m in modules]
+        return found
 
     def _near(self, path: str) -> Path:
         """A path of the run file as an absolute one; it is relative to the file's directory."""
@@ -74,13 +94,14 @@ class Plan:
         """The function or the program, in its directory. Raises SpecError for a bad regular expression."""
         directory = str(self.directory)
         env = {name: str(value) for name, value in self.file.env.items()}
+        sent = "working_dir" in (self.file.runtime_env or {})
         if self.file.trainable is not None:
-            return Placed(Named(self.file.trainable), directory, env)
+            return Placed(Named(self.file.trainable), directory, env, sent)
         file = self.file
         data = {name: str(self._near(path)) for name, path in check_channels(file.data).items()}
         command = [str(part) for part in file.command or ()]
         script = Script(command, file.definitions, data=data, metric_timeout_s=file.metric_timeout_s)
-        return Placed(script, directory, env)
+        return Placed(script, directory, env, sent)
 
     @property
     def name(self) -> str:
@@ -116,6 +137,7 @@ class Plan:
             "config": self.space,
             "name": self.name,
             "resources_per_trial": resources_of(trainable.function, file.resources_per_trial),
+            "runtime_env": self.runtime_env,
             "storage_path": self.storage_path,
             "checkpoint_config": CheckpointConfig(**file.checkpoint.model_dump()),
             "run_file": self.origin,
@@ -136,7 +158,8 @@ class Plan:
         searcher, searcher_about = resolve_searcher(file.search_alg, space, metric, file.seed)
         _, scheduler_about = resolve_scheduler(file.scheduler, metric)
         guesses = make_guesses(file.points_to_evaluate, space)
-        resources = check_resources(resources_of(function, file.resources_per_trial))
+        check_runtime_env(self.runtime_env or {}, "ray")
+        resources = check_demand(resources_of(function, file.resources_per_trial)).resources
         trials = total_trials(file.num_samples, space, searcher, len(guesses))
         return Checked(space, trials, searcher_about, scheduler_about, resources)
 

@@ -80,9 +80,10 @@ class Session:
     ):
         self.context = context
         self.mode: str | None = None
+        self.verdict: BaseException | None = None
         self._emit = emit
         self._storage = storage
-        self._attempt = attempt
+        self.attempt = attempt
         self._step = start_step
         self._total_s = time_total_s
         self._resume_from = resume_from
@@ -154,6 +155,23 @@ class Session:
         self._uploads.add(step, staged, f"{self.context.get_trial_name()}/{name}")
         self._has_checkpoint = True
 
+    @property
+    def step(self) -> int:
+        """How many reports the trial has made, those before its checkpoint included."""
+        return self._step
+
+    def relay(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> bool:
+        """A report on behalf of another process, which this attempt waits for; whether that is to go on.
+
+        Where it is not, `verdict` is what `report` has raised: how the attempt ends, whatever its waiting
+        raises then.
+        """
+        try:
+            self.report(metrics, checkpoint)
+        except (TrialInterrupted, TrainableError) as error:
+            self.verdict = error
+        return self.verdict is None
+
     def check(self, *, saved: bool = False) -> None:
         """Raise TrialInterrupted if the trial is to end.
 
@@ -162,7 +180,7 @@ class Session:
         if self.mode is not None and (self.mode != "evict" or saved or not self._has_checkpoint):
             raise TrialInterrupted(self.mode)
 
-    def keep(self, checkpoint: Checkpoint) -> None:
+    def keep(self, checkpoint: Any) -> None:
         """Store a checkpoint that belongs to the last report, which is made already; raises as `report` does.
 
         This is for whoever only watches a trainable: it raises no TrialInterrupted. `has_reported` must hold.

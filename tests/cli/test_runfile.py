@@ -218,6 +218,26 @@ def test_a_field_that_cannot_be_is_refused(write: Callable[..., Path], line: str
         read_plan(write(f"{text}\n{line}\n"))
 
 
+def test_what_is_sent_to_the_nodes_is_relative_to_the_file(write: Callable[..., Path]) -> None:
+    path = write(RUN_FILE + "    runtime_env: {working_dir: ., py_modules: [lib, 's3://b/m.zip']}\n")
+    plan = read_plan(path)
+    assert plan.arguments()["runtime_env"] == {
+        "working_dir": str(path.parent),
+        "py_modules": [str(path.parent / "lib"), "s3://b/m.zip"],
+    }
+    assert plan.trainable.sent
+    with pytest.raises(SpecError, match=r"names '.*lib', and there is no such directory"):
+        plan.check()
+
+
+def test_a_working_directory_is_given_once(write: Callable[..., Path]) -> None:
+    path = write(RUN_FILE + "    working_dir: .\n    runtime_env: {working_dir: .}\n")
+    with pytest.raises(
+        SpecError, match=r"working_dir is given twice: leave out the one outside of runtime_env"
+    ):
+        read_plan(path)
+
+
 def test_all_problems_are_told_at_once_in_the_order_of_the_file(write: Callable[..., Path]) -> None:
     path = write("metric: 3\nspace: {x: 1}\ncommand: [a]\nseed: -1\n")
     with pytest.raises(SpecError) as caught:
