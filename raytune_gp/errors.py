@@ -6,7 +6,8 @@
     ├── TrainableError                 a trainable that cannot be called, or used `tune.report` wrongly
     │   ├── ReportError                metrics that cannot be journalled
     │   ├── CheckpointError            a checkpoint that could not be copied or stored
-    │   └── MetricMissingError         a program whose output has no metric
+    │   ├── MetricMissingError         a program whose output has no metric
+    │   └── PythonEnvError             a Python environment that could not be made on a node
     ├── RunError                       a run by name
     │   ├── RunExistsError             the name is taken
     │   ├── RunNotFoundError           no such run in the journal
@@ -31,6 +32,7 @@ __all__ = [
     "JournalGivenUpError",
     "JournalLostError",
     "MetricMissingError",
+    "PythonEnvError",
     "RaytuneError",
     "ReportError",
     "RunError",
@@ -73,6 +75,10 @@ class CheckpointError(TrainableError):
 
 class MetricMissingError(TrainableError):
     """A program printed nothing that the patterns of its metrics match."""
+
+
+class PythonEnvError(TrainableError):
+    """A Python environment that a trainable runs in could not be made on this node."""
 
 
 class RunError(RaytuneError):
