@@ -197,10 +197,12 @@ class Launch:
             self._execute_on_ray(state, audience)
 
     def _execute_inline(self, journal: SQLJournal, state: RunState, audience: Audience) -> None:
+        from raytune_gp.execution.foreign import Foreign
         from raytune_gp.execution.inline import InlineExecutor
         from raytune_gp.execution.loop import Loop
 
         spec = self.spec
+        Foreign.of(self.trainable).prepare()
         storage = Storage(spec.storage_path, spec.name)
         asker = self.parts.make_asker(spec.seed)
         backup = Backup.of(journal, self.journal_url, spec.name, storage, audience.warn)
@@ -247,6 +249,7 @@ class Launch:
 
         from raytune_gp.execution.coordinator import RunPlan
         from raytune_gp.execution.driver import start_coordinator
+        from raytune_gp.execution.foreign import Foreign
         from raytune_gp.execution.payload import Payload
         from raytune_gp.execution.placement import Demand
         from raytune_gp.execution.searcher_gpu import gpu_share
@@ -270,6 +273,7 @@ class Launch:
             parameters=parameters,
             when_to_save=self.when_to_save,
             freight=self._freight,
+            foreign=Foreign.of(self.trainable),
         )
         plan = RunPlan(
             run=spec.name,

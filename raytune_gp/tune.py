@@ -52,9 +52,11 @@ from raytune_gp.trainable.parameters import (
     resources_of,
     runtime_env_of,
     with_parameters,
+    with_python_env,
     with_resources,
     with_runtime_env,
 )
+from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trainable.run import check_trainable, is_trainer, trainable_name
 from raytune_gp.trainable.script import Script
 from raytune_gp.trainable.session import Context, current_session
@@ -70,6 +72,7 @@ __all__ = [
     "FailureConfig",
     "Optimizer",
     "PlacementGroupFactory",
+    "PythonEnv",
     "Result",
     "ResultGrid",
     "RunConfig",
@@ -85,6 +88,7 @@ __all__ = [
     "report",
     "run",
     "with_parameters",
+    "with_python_env",
     "with_resources",
     "with_runtime_env",
 ]
@@ -233,6 +237,7 @@ def run(
     checkpoints = check_kind("checkpoint_config", checkpoint_config or CheckpointConfig(), CheckpointConfig)
     when = checkpoints.when_to_save(trainable)
     heard = make_callbacks(callbacks)
+    from raytune_gp.execution.foreign import check_python_env
     from raytune_gp.execution.parts import Parts
     from raytune_gp.execution.resources import check_demand
     from raytune_gp.execution.shipping import check_runtime_env
@@ -242,6 +247,7 @@ def run(
 
     environment = runtime_env_of(trainable, runtime_env)
     check_runtime_env(environment, executor)
+    check_python_env(trainable, environment, executor)
     demand = check_demand(resources_of(trainable, resources_per_trial))
     guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(

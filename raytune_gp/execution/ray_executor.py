@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
 
 from raytune_gp import messages as msg
-from raytune_gp.execution.cluster import kill_actor
+from raytune_gp.errors import RaytuneError
+from raytune_gp.execution.cluster import kill_actor, wait_until_gone
 from raytune_gp.execution.growth import has_autoscaler
 from raytune_gp.execution.losses import draining_nodes, kind_of_absence, kind_of_loss
 from raytune_gp.execution.resources import slots_free, slots_in_all
@@ -44,6 +45,9 @@ ANSWER_S = 5.0
 
 CAPACITY_S = 2.0
 """How often the cluster is asked what it has free, in seconds."""
+
+MOST_STARTS = 20
+"""So often a worker is made again that is not in the Python of its trials: once for each node, as a rule."""
 
 PENDING = 4
 """So many workers wait for resources where an autoscaler may bring nodes: actors that wait are what it scales
@@ -243,9 +247,7 @@ class RayExecutor:
         try:
             if command.create and self._settings.freight.packages:
                 await asyncio.to_thread(self._hand_in)
-            handle = self._find(name, command)
-            self._handles[worker] = handle
-            hello = await self._hello(handle)
+            handle, hello = await self._arrive(command, name)
             self._up.add(worker)
             self._nodes[worker] = hello["node"]
             for method, arguments in self._waiting.pop(worker, ()):
@@ -259,9 +261,27 @@ class RayExecutor:
                 what, kind = await asyncio.to_thread(kind_of_absence, name, self._draining)
                 what = _on_one_line(what)
             else:
+                error = error.cause if _is_ours(error) else error
                 what = f"{type(error).__name__}: {_on_one_line(str(error))}"
                 kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
             self._lost(worker, self._settings.freight.hidden(what), kind)
+
+    async def _arrive(self, command: msg.Connect, name: str) -> tuple[Any, dict[str, Any]]:
+        """Make or find the worker; one that has made the packages of its trials is made again, with these.
+
+        Ray may then place it on another node, which has them not yet.
+        """
+        for _ in range(MOST_STARTS):
+            handle = self._find(name, command)
+            self._handles[command.worker] = handle
+            hello = await self._hello(handle)
+            if hello["at_home"]:
+                return handle, hello
+            ray.kill(handle)
+            await asyncio.to_thread(wait_until_gone, name)
+            if command.worker in self._killed:
+                break
+        raise RuntimeError(f"it was started {MOST_STARTS} times, and not with the packages of its trials")
 
     async def _hello(self, handle: Any) -> dict[str, Any]:
         """The worker's answer, once it can be reached. Raises RayError where it is dead."""
@@ -354,6 +374,11 @@ class RayExecutor:
         found = max(1, min(up + free, most) + grows)
         before, self._seen_whole = self._seen_whole or found, found
         return min(found, before)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether a worker has raised what is to be read without a traceback."""
+    return isinstance(error, RayTaskError) and isinstance(error.cause, RaytuneError)
 
 
 def _on_one_line(text: str) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 import ray
 
 from raytune_gp.execution.family import Family
+from raytune_gp.execution.foreign import Foreign
 from raytune_gp.execution.gpu import memory_left
 from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
@@ -90,6 +91,7 @@ class WorkerSettings:
     parameters: Mapping[str, Any]
     when_to_save: WhenToSave = field(default_factory=WhenToSave)
     freight: Freight = NO_FREIGHT
+    foreign: Foreign = field(default_factory=Foreign)
 
 
 class Worker:
@@ -127,13 +129,18 @@ class Worker:
     # --- messages ---
 
     async def hello(self, term: int) -> dict[str, Any]:
-        """Who the worker is, and what it does."""
+        """Who the worker is, and what it does; once its node has the packages of its trials.
+
+        Where it is not `at_home`, it is to be ended and made again. Raises PythonEnvError.
+        """
         self._loop = asyncio.get_running_loop()
         self._term = max(self._term, term)
+        await asyncio.to_thread(self._settings.foreign.prepare)
         return {
             "node": ray.get_runtime_context().get_node_id(),
             "pid": os.getpid(),
             "current": self._current,
+            "at_home": self._settings.foreign.at_home,
         }
 
     async def alone(self) -> tuple[str, float]:
@@ -369,6 +376,7 @@ def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
         "max_restarts": 0,
         **actor_options(settings.demand.resources),
     }
-    if settings.freight.env:
-        options["runtime_env"] = dict(settings.freight.env)
+    runtime_env = settings.foreign.runtime_env(settings.freight.env)
+    if runtime_env:
+        options["runtime_env"] = runtime_env
     return ray.remote(Worker).options(**options).remote(run_id, worker, settings)

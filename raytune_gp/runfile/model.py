@@ -58,6 +58,15 @@ class CheckpointSettings(_Strict):
     checkpoint_at_end: bool = False
 
 
+class PythonEnvSettings(_Strict):
+    """Packages of the trainable's own, as `tune.PythonEnv`."""
+
+    requirements: Annotated[list[Text], Field(min_length=1)]
+    python: Text | None = None
+    """A version in quotes, or a path relative to the run file's directory."""
+    pip_options: list[Text] = []
+
+
 class RunFile(_Strict):
     """The fields of a run file. Those without a comment mean what they mean in `tune.run`."""
 
@@ -106,6 +115,7 @@ class RunFile(_Strict):
     every node."""
     env: dict[Annotated[str, AfterValidator(_variable)], str | int | float] = {}
     """Environment variables of the trainable."""
+    python_env: PythonEnvSettings | None = None
     working_dir: Text = "."
     """Where the trainable runs and is looked for; a directory that every node can see. Not beside a
     `working_dir` in `runtime_env`, which takes its place."""
@@ -232,5 +242,6 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 def _near(key: str, parents: tuple[Any, ...]) -> str:
     """The end of a message on an unknown key: what it may have meant, or what there is."""
-    known = list((CheckpointSettings if parents == ("checkpoint",) else RunFile).model_fields)
+    inner = {"checkpoint": CheckpointSettings, "python_env": PythonEnvSettings}
+    known = list(inner.get(".".join(map(str, parents)), RunFile).model_fields)
     return near(key, known) or f"; there are {', '.join(known)}"

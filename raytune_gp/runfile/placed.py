@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_gp.errors import TrainableError
+from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trial import Config
 
 __all__ = ["Named", "Placed"]
@@ -50,13 +51,15 @@ class Named:
 class Placed:
     """A trainable that runs in `directory`, with that first on the path of imports, and with `env` added.
 
-    Where the directory is `sent` to the workers, it is their working directory that it runs in.
+    Where the directory is `sent` to the workers, it is their working directory that it runs in. A function may
+    have packages of its own, those of `python_env`; a script has its own.
     """
 
     trainable: Any
     directory: str
     env: Mapping[str, str] = field(default_factory=dict)
     sent: bool = False
+    python_env: PythonEnv | None = None
 
     @property
     def function(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import SpecError
+from raytune_gp.execution.foreign import check_python_env
 from raytune_gp.execution.resources import check_demand
 from raytune_gp.execution.shipping import check_runtime_env
 from raytune_gp.runfile.model import RunFile, changed, load
@@ -28,6 +30,7 @@ from raytune_gp.settings import (
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
 from raytune_gp.trainable.parameters import resources_of
+from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trainable.run import check_trainable
 from raytune_gp.trainable.script import Script, check_channels
 from raytune_gp.trial import Metric
@@ -96,12 +99,29 @@ class Plan:
         env = {name: str(value) for name, value in self.file.env.items()}
         sent = "working_dir" in (self.file.runtime_env or {})
         if self.file.trainable is not None:
-            return Placed(Named(self.file.trainable), directory, env, sent)
+            return Placed(Named(self.file.trainable), directory, env, sent, self.python_env)
         file = self.file
         data = {name: str(self._near(path)) for name, path in check_channels(file.data).items()}
         command = [str(part) for part in file.command or ()]
-        script = Script(command, file.definitions, data=data, metric_timeout_s=file.metric_timeout_s)
+        script = Script(
+            command,
+            file.definitions,
+            data=data,
+            metric_timeout_s=file.metric_timeout_s,
+            python_env=self.python_env,
+        )
         return Placed(script, directory, env, sent)
+
+    @property
+    def python_env(self) -> PythonEnv | None:
+        """The packages that the trainable has of its own. Raises SpecError."""
+        given = self.file.python_env
+        if given is None:
+            return None
+        python = given.python
+        if python is not None and os.sep in python:
+            python = str(self._near(python))
+        return PythonEnv(tuple(given.requirements), python, tuple(given.pip_options))
 
     @property
     def name(self) -> str:
@@ -159,6 +179,7 @@ class Plan:
         _, scheduler_about = resolve_scheduler(file.scheduler, metric)
         guesses = make_guesses(file.points_to_evaluate, space)
         check_runtime_env(self.runtime_env or {}, "ray")
+        check_python_env(self.trainable, self.runtime_env or {}, "ray")
         resources = check_demand(resources_of(function, file.resources_per_trial)).resources
         trials = total_trials(file.num_samples, space, searcher, len(guesses))
         return Checked(space, trials, searcher_about, scheduler_about, resources)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import json
 import os
 import shutil
 import socket
 import sys
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from raytune_gp.errors import PythonEnvError
 from raytune_gp.secrets import without_secrets
 from raytune_gp.trainable.program import Program
 from raytune_gp.trainable.python_env import (
-    MARKER,
     PythonEnv,
     code_folder,
     environments_root,
@@ -66,56 +66,70 @@ def interpreter(env: PythonEnv, check: Callable[[], None] = lambda: None, timeou
 
 
 def _make(env: PythonEnv, check: Callable[[], None], timeout_s: float) -> None:
-    """Make the environment. What a builder that was killed has left is removed first."""
-    folder = environments_root() / env.digest
+    """Make the environment in a folder of its own, which gets the name it is looked for by when it is whole.
+
+    So what a killed builder has left, or still writes to, is never taken for it.
+    """
+    root, digest = environments_root(), env.digest
     began = time.monotonic()
 
-    def run(what: str, command: Sequence[str], more: dict[str, str] | None = None) -> None:
-        def in_time() -> None:
-            check()
-            if time.monotonic() - began > timeout_s:
-                raise PythonEnvError(
-                    f"{_failed(env)}: {what} was not done {timeout_s:g} s after it was begun, and was ended"
-                )
+    def in_time() -> None:
+        check()
+        if time.monotonic() - began > timeout_s:
+            raise PythonEnvError(f"{_failed(env)}: it was not done after {timeout_s:g} s, and was ended")
 
-        _run(env, what, command, more or {}, in_time)
-
-    print(f"making the environment of {env}, once on this node, in {folder}", flush=True)
-    base = find_python(str(env.python))
+    for old in root.glob(f"{digest}.*"):
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = root / f"{digest}.{uuid.uuid4().hex[:8]}"
+    print(f"making the environment of {env}, once on this node, in {root / digest}", flush=True)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        own_pip = importlib.util.find_spec("pip") is not None
-        run("venv", [base, "-m", "venv", *(["--without-pip"] if own_pip else []), str(folder)])
-        target = str(python_of(env.digest))
-        pip = [sys.executable, "-m", "pip", "--python", target] if own_pip else [target, "-m", "pip"]
-        quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-        run("pip", [*pip, "install", *quiet, *env.pip_options, *env.requirements])
-        if env.imports:
-            statement = f"import {', '.join(env.imports)}"
-            run(f"{statement!r}", [target, "-c", statement], {"PYTHONPATH": str(code_folder())})
-        partial = folder / f"{MARKER}.partial"
-        partial.write_text(
-            json.dumps({"requirements": env.requirements, "seconds": time.monotonic() - began})
-        )
-        partial.replace(folder / MARKER)
+        _install(env, folder, in_time)
+        link = root / f"{digest}.link"
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.name, target_is_directory=True)
+        link.replace(root / digest)
     except OSError as error:
-        raise PythonEnvError(f"{_failed(env)}: {error}; $RAYTUNE_ENVS may name another place") from error
+        raise PythonEnvError(f"{_failed(env)}: {error}{_ELSEWHERE}") from error
+    finally:
+        if not is_whole(digest):
+            shutil.rmtree(folder, ignore_errors=True)
     print(f"made in {time.monotonic() - began:.0f} s", flush=True)
 
 
+def _install(env: PythonEnv, folder: Path, check: Callable[[], None]) -> None:
+    """The virtual environment at `folder`, with this process's pip if it has one: that saves making another."""
+    own_pip = importlib.util.find_spec("pip") is not None
+    base, target = find_python(str(env.python)), str(folder / "bin" / "python")
+    _run(env, "venv", [base, "-m", "venv", *(["--without-pip"] if own_pip else []), str(folder)], check)
+    pip = [sys.executable, "-m", "pip", "--python", target] if own_pip else [target, "-m", "pip"]
+    quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    _run(env, "pip", [*pip, "install", *quiet, *env.pip_options, *env.requirements], check)
+    if env.imports:
+        statement = f"import {', '.join(env.imports)}"
+        _run(env, repr(statement), [target, "-c", statement], check, {"PYTHONPATH": str(code_folder())})
+
+
 def _run(
-    env: PythonEnv, what: str, command: Sequence[str], more: dict[str, str], check: Callable[[], None]
+    env: PythonEnv,
+    what: str,
+    command: Sequence[str],
+    check: Callable[[], None],
+    more: Mapping[str, str] | None = None,
 ) -> None:
     """Run a step to its end, with what it has started. Raises PythonEnvError with its last lines."""
-    # What stands in PYTHONPATH would pass for installed already.
-    program = Program(command, {"PYTHONPATH": "", "PYTHONHOME": "", "PIP_USER": "0", **more})
     last: deque[str] = deque(maxlen=LAST_LINES)
+
+    def hear(line: str) -> None:
+        last.append(without_secrets(line)[:LONGEST_LINE])
+
+    # What stands in PYTHONPATH would pass for installed already.
+    program = Program(command, {"PYTHONPATH": "", "PYTHONHOME": "", "PIP_USER": "0", **(more or {})})
     try:
         for line in program.lines(check):
-            print(without_secrets(line), flush=True)
-            last.append(without_secrets(line)[:LONGEST_LINE])
+            hear(line)
     finally:
-        code = program.end()
+        code = program.end(hear)
     if code:
         words = "\n".join(last)
         hint = f"\n{_NO_NETWORK_HINT}" if any(w in words for w in _NO_NETWORK) else ""
@@ -126,6 +140,9 @@ def _failed(env: PythonEnv) -> str:
     return f"the Python environment of {env} could not be made on {socket.gethostname()}"
 
 
+_ELSEWHERE = "; $RAYTUNE_ENVS may name another place for environments"
+
+
 @contextlib.contextmanager
 def _lock(digest: str, env: PythonEnv, check: Callable[[], None]) -> Iterator[None]:
     """Nobody else on this node makes the environment meanwhile; the lock of a process that dies is free."""
@@ -134,7 +151,7 @@ def _lock(digest: str, env: PythonEnv, check: Callable[[], None]) -> Iterator[No
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
-        raise PythonEnvError(f"{_failed(env)}: {error}; $RAYTUNE_ENVS may name another place") from error
+        raise PythonEnvError(f"{_failed(env)}: {error}{_ELSEWHERE}") from error
     with file:
         deadline = time.monotonic() + WAIT_S
         while not _taken(file.fileno()):

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytune_gp.errors import SpecError
+from raytune_gp.trainable.python_env import PythonEnv
+from raytune_gp.trainable.script import Script
 from raytune_gp.trial import Config
 
 __all__ = [
     "Equipped",
     "PlacementGroupFactory",
+    "python_env_of",
     "resources_of",
     "runtime_env_of",
     "with_parameters",
+    "with_python_env",
     "with_resources",
     "with_runtime_env",
 ]
@@ -26,14 +30,15 @@ class Equipped:
 
     `parameters` are objects that it is given at each call, beside the config. On Ray they wait in the object
     store, once a node, instead of travelling with each worker: `without` is what is pickled, and `given` puts
-    them back. `resources` are what each trial reserves, and `runtime_env` what its worker runs in; None where
-    they are not said. No representation shows the latter two, as there may be secrets among them.
+    them back. `resources` are what each trial reserves, `runtime_env` and `python_env` what its worker runs in;
+    None where they are not said. No representation shows parameters and runtime_env, as there may be secrets among them.
     """
 
     function: Callable[..., Any]
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     resources: Any = None
     runtime_env: Mapping[str, Any] | None = field(default=None, repr=False)
+    python_env: PythonEnv | None = None
 
     def __post_init__(self) -> None:
         """Be called as the function is."""
@@ -81,6 +86,19 @@ def with_resources(trainable: Callable[..., Any], resources: Any) -> Equipped:
 def with_runtime_env(trainable: Callable[..., Any], runtime_env: Mapping[str, Any]) -> Equipped:
     """`trainable` with Ray's `runtime_env` for its workers; that of `tune.run` goes before it, key by key."""
     return replace(_equipped(trainable, "with_runtime_env"), runtime_env=runtime_env)
+
+
+def with_python_env(trainable: Callable[..., Any], python_env: PythonEnv) -> Equipped:
+    """`trainable` in workers with packages of their own, beside those of the cluster.
+
+    Import these packages inside the function. Each node makes the environment once, before its first trial,
+    and adds what a worker needs (Ray in the cluster's version). A `tune.Script` has `python_env=` instead.
+    """
+    if not isinstance(python_env, PythonEnv):
+        raise SpecError(f"with_python_env was given {python_env!r}; it must be a tune.PythonEnv")
+    if isinstance(getattr(trainable, "function", trainable), Script):
+        raise SpecError("with_python_env is for functions and classes: tune.Script(…, python_env=…)")
+    return replace(_equipped(trainable, "with_python_env"), python_env=python_env)
 
 
 class PlacementGroupFactory:
@@ -134,6 +152,20 @@ def resources_of(trainable: Any, resources: Any) -> PlacementGroupFactory:
             f'resources_per_trial is {resources!r}; it must be a dictionary such as {{"cpu": 1, "gpu": 1}}'
         )
     return PlacementGroupFactory([resources or {"cpu": 1}])
+
+
+def python_env_of(trainable: Any) -> tuple[PythonEnv | None, bool]:
+    """The packages of its own that a trainable has, and whether its worker is to run in there.
+
+    That is so for functions and classes; a program has the worker start it in there.
+    """
+    while trainable is not None:
+        env = getattr(trainable, "python_env", None)
+        if isinstance(env, PythonEnv):
+            return env, not isinstance(trainable, Script)
+        inner = trainable.function if isinstance(trainable, Equipped) else None
+        trainable = getattr(trainable, "trainable", inner)
+    return None, False
 
 
 def runtime_env_of(trainable: Any, runtime_env: Mapping[str, Any] | None) -> dict[str, Any]:

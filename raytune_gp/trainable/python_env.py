@@ -20,9 +20,6 @@ from raytune_gp.secrets import without_secrets
 
 __all__ = ["PythonEnv", "code_folder", "environments_root", "is_whole", "python_of"]
 
-MARKER = "complete.json"
-"""Written last: a directory without it is half made."""
-
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 _NUMPY_1 = re.compile(r"numpy\s*(==|<=|<|~=)\s*([01]\.|2(\.0)*$)")
 
@@ -41,7 +38,8 @@ class PythonEnv:
         pip_options: of `pip install`, such as `["--index-url", "https://…"]`.
 
     Raises:
-        SpecError: no requirement, one that is an option, or a python that is neither version nor path.
+        SpecError: no requirement, one that is an option, a python that is neither version nor path, or a URL
+            with a secret in it.
     """
 
     requirements: tuple[str, ...]
@@ -66,9 +64,15 @@ class PythonEnv:
                 f"of an interpreter"
             )
         object.__setattr__(self, "python", python)
+        secret = next((w for w in (*self.requirements, *self.pip_options) if without_secrets(w) != w), None)
+        if secret is not None:
+            raise SpecError(
+                f"{without_secrets(secret)!r} has a secret in it, which would be stored with the run: give it "
+                f"to every node by PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or ~/.netrc"
+            )
 
     def __str__(self) -> str:
-        return without_secrets(f"{', '.join(self.requirements)} for Python {self.python}")
+        return f"{', '.join(self.requirements)} for Python {self.python}"
 
     @property
     def digest(self) -> str:
@@ -115,9 +119,8 @@ def python_of(digest: str) -> Path:
 
 
 def is_whole(digest: str) -> bool:
-    """Whether this node has the environment, all of it, and its interpreter too."""
-    folder = environments_root() / digest
-    return (folder / MARKER).is_file() and os.access(python_of(digest), os.X_OK)
+    """Whether this node has the environment, and its interpreter too: what is half made has no such name."""
+    return os.access(python_of(digest), os.X_OK)
 
 
 def code_folder() -> Path:

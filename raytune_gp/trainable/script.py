@@ -6,6 +6,7 @@ checkpoints and the model, and a regular expression a metric. docs/scripts.md ha
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import MetricMissingError, SpecError, TrainableError
+from raytune_gp.trainable.env_building import interpreter
 from raytune_gp.trainable.folders import Folders
 from raytune_gp.trainable.patterns import Definitions, metric_definitions
 from raytune_gp.trainable.program import POLL_S, Program
+from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trainable.sagemaker_env import flat, sagemaker_environment
 from raytune_gp.trainable.scraper import Scraper
 from raytune_gp.trainable.session import Session, current_session
@@ -53,6 +56,8 @@ class Script:
         env: environment variables to add.
         data: the directories of the input data by channel, for SM_CHANNEL_TRAIN and its like; one directory
             alone is the channel `training`. Every node must see them.
+        python_env: packages of its own: the command's `python` is that of this environment, whose programs
+            are found first, too. Each node makes it once, before its first trial.
         metric_timeout_s: so many seconds a trial may take to print its first metric, as long as no trial of
             the run has; None for no limit.
 
@@ -68,6 +73,7 @@ class Script:
         env: Mapping[str, str] | None = None,
         data: str | Mapping[str, str] | None = None,
         metric_timeout_s: float | None = METRIC_TIMEOUT_S,
+        python_env: PythonEnv | None = None,
     ):
         if isinstance(command, str) or not command:
             raise SpecError(
@@ -82,6 +88,9 @@ class Script:
         self.env = {name: str(value) for name, value in (env or {}).items()}
         self.data = check_channels(data)
         self.metric_timeout_s = metric_timeout_s
+        if python_env is not None and not isinstance(python_env, PythonEnv):
+            raise SpecError(f"python_env is {python_env!r}; it must be a tune.PythonEnv")
+        self.python_env = python_env
 
     def __repr__(self) -> str:
         return f"Script({' '.join(self.command)})"
@@ -101,8 +110,9 @@ class Script:
         with Folders(session) as folders:
             variables = self._variables(config, session, folders)
             name, *fixed = (_filled_in(part, variables) for part in self.command)
-            command = [sys.executable if name == "python" else name, *fixed, *self.arguments(config)]
-            program = Program(command, {**variables, **self.env})
+            python, found_first = self._python(session)
+            command = [python if name == "python" else name, *fixed, *self.arguments(config)]
+            program = Program(command, {**variables, **found_first, **self.env})
             watch = _Watch(self, session, folders)
             try:
                 watch.follow(program.output(watch.check))
@@ -112,6 +122,15 @@ class Script:
             if code != 0:
                 raise TrainableError(watch.with_last_lines("TrainableError", _ended(code)))
             watch.require_metric()
+
+    def _python(self, session: Session) -> tuple[str, dict[str, str]]:
+        """The interpreter that `python` stands for, and the variables by which its programs are found."""
+        if self.python_env is None:
+            return sys.executable, {}
+        python = interpreter(self.python_env, session.check)
+        programs = os.path.dirname(python)
+        path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
+        return python, {"PATH": path, "VIRTUAL_ENV": os.path.dirname(programs), "PYTHONHOME": ""}
 
     def _variables(self, config: Config, session: Session, folders: Folders) -> dict[str, str]:
         directories = {

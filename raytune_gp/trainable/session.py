@@ -151,7 +151,7 @@ class Session:
         last, count = self._kept
         again = count + 1 if step == last else 0
         self._kept = step, again
-        name = checkpoint_name(self._attempt, step, again)
+        name = checkpoint_name(self.attempt, step, again)
         self._uploads.add(step, staged, f"{self.context.get_trial_name()}/{name}")
         self._has_checkpoint = True
 
