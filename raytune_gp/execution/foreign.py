@@ -28,7 +28,7 @@ _PYTHONS_OF_RAY = ("pip", "uv", "conda", "py_executable", "container", "image_ur
 
 @dataclass(frozen=True)
 class Foreign:
-    """The packages of a run's trials, and whether the worker itself is to run with them; None for the cluster's."""
+    """The packages that a run's trials have of their own, and whether the worker itself is to have them."""
 
     env: PythonEnv | None = None
     inside: bool = False

@@ -261,7 +261,7 @@ class RayExecutor:
                 what, kind = await asyncio.to_thread(kind_of_absence, name, self._draining)
                 what = _on_one_line(what)
             else:
-                error = error.cause if _is_ours(error) else error
+                error = _ours(error) or error
                 what = f"{type(error).__name__}: {_on_one_line(str(error))}"
                 kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
             self._lost(worker, self._settings.freight.hidden(what), kind)
@@ -376,9 +376,10 @@ class RayExecutor:
         return min(found, before)
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether a worker has raised what is to be read without a traceback."""
-    return isinstance(error, RayTaskError) and isinstance(error.cause, RaytuneError)
+def _ours(error: Exception) -> RaytuneError | None:
+    """The error that a worker has raised on purpose, to be read without a traceback."""
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    return cause if isinstance(cause, RaytuneError) else None
 
 
 def _on_one_line(text: str) -> str:

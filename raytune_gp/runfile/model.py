@@ -242,6 +242,6 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 def _near(key: str, parents: tuple[Any, ...]) -> str:
     """The end of a message on an unknown key: what it may have meant, or what there is."""
-    inner = {"checkpoint": CheckpointSettings, "python_env": PythonEnvSettings}
+    inner: dict[str, type[BaseModel]] = {"checkpoint": CheckpointSettings, "python_env": PythonEnvSettings}
     known = list(inner.get(".".join(map(str, parents)), RunFile).model_fields)
     return near(key, known) or f"; there are {', '.join(known)}"

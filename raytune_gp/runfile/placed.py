@@ -51,8 +51,8 @@ class Named:
 class Placed:
     """A trainable that runs in `directory`, with that first on the path of imports, and with `env` added.
 
-    Where the directory is `sent` to the workers, it is their working directory that it runs in. A function may
-    have packages of its own, those of `python_env`; a script has its own.
+    Where the directory is `sent` to the workers, it is their working directory that it runs in. The packages
+    of `python_env` are a function's; a script has its own field for them.
     """
 
     trainable: Any

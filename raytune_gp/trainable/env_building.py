@@ -98,7 +98,7 @@ def _make(env: PythonEnv, check: Callable[[], None], timeout_s: float) -> None:
 
 
 def _install(env: PythonEnv, folder: Path, check: Callable[[], None]) -> None:
-    """The virtual environment at `folder`, with this process's pip if it has one: that saves making another."""
+    """The virtual environment at `folder`, by this process's pip if it has one, which saves installing it."""
     own_pip = importlib.util.find_spec("pip") is not None
     base, target = find_python(str(env.python)), str(folder / "bin" / "python")
     _run(env, "venv", [base, "-m", "venv", *(["--without-pip"] if own_pip else []), str(folder)], check)
@@ -131,8 +131,9 @@ def _run(
     finally:
         code = program.end(hear)
     if code:
-        words = "\n".join(last)
-        hint = f"\n{_NO_NETWORK_HINT}" if any(w in words for w in _NO_NETWORK) else ""
+        errors = [line for line in last if line.startswith("ERROR")]
+        words = "\n".join(errors or last)
+        hint = f"\n{_NO_NETWORK_HINT}" if any(w in line for line in last for w in _NO_NETWORK) else ""
         raise PythonEnvError(f"{_failed(env)}: {what} ended with code {code}. Its last lines:\n{words}{hint}")
 
 

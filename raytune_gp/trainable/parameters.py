@@ -30,8 +30,9 @@ class Equipped:
 
     `parameters` are objects that it is given at each call, beside the config. On Ray they wait in the object
     store, once a node, instead of travelling with each worker: `without` is what is pickled, and `given` puts
-    them back. `resources` are what each trial reserves, `runtime_env` and `python_env` what its worker runs in;
-    None where they are not said. No representation shows parameters and runtime_env, as there may be secrets among them.
+    them back. `resources` are what each trial reserves, `runtime_env` and `python_env` what its worker runs
+    in; None where they are not said. No representation shows parameters or `runtime_env`, as there may be
+    secrets among them.
     """
 
     function: Callable[..., Any]

@@ -67,8 +67,8 @@ class PythonEnv:
         secret = next((w for w in (*self.requirements, *self.pip_options) if without_secrets(w) != w), None)
         if secret is not None:
             raise SpecError(
-                f"{without_secrets(secret)!r} has a secret in it, which would be stored with the run: give it "
-                f"to every node by PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or ~/.netrc"
+                f"{without_secrets(secret)!r} has a secret in it, which would be stored with the run: give "
+                f"it to every node by PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or ~/.netrc"
             )
 
     def __str__(self) -> str:
