@@ -31,7 +31,7 @@ from raytune_gp.execution.loop import Loop
 from raytune_gp.failures import POLICIES, FailureKind
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.watching import events_of
-from trainables.cifar10 import data
+from trainables import data
 from trainables.cifar10 import train as train_cifar
 
 SPACE = {"x": tune.uniform(0, 1)}
