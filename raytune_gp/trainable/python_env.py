@@ -57,7 +57,8 @@ class PythonEnv:
         if option is not None:
             raise SpecError(f"the requirement {option!r} is none; options of pip go into pip_options")
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        python = here if self.python is None else os.fspath(self.python)
+        python = here if self.python is None else self.python
+        python = str(python) if isinstance(python, Path) else python
         if not isinstance(python, str) or not (os.sep in python or _VERSION.fullmatch(python)):
             raise SpecError(
                 f'python is {self.python!r}; it must be a version such as "{here}", in quotes, or the path '
