@@ -257,6 +257,12 @@ class Launch:
 
         spec = self.spec
         trainable = self.trainable
+        foreign = Foreign.of(trainable)
+        if self.verbose and foreign.is_missing_here:
+            print(
+                f"the environment of {foreign.env} is made on each node before its first trial",
+                file=sys.stderr,
+            )
         parameters: dict[str, Any] = {}
         if isinstance(trainable, Equipped):
             trainable = trainable.bare()
@@ -273,7 +279,7 @@ class Launch:
             parameters=parameters,
             when_to_save=self.when_to_save,
             freight=self._freight,
-            foreign=Foreign.of(self.trainable),
+            foreign=foreign,
         )
         plan = RunPlan(
             run=spec.name,

@@ -19,7 +19,7 @@ from raytune_gp.errors import SpecError
 from raytune_gp.execution.launcher import INSIDE
 from raytune_gp.trainable.env_building import interpreter
 from raytune_gp.trainable.parameters import python_env_of
-from raytune_gp.trainable.python_env import PythonEnv
+from raytune_gp.trainable.python_env import PythonEnv, is_whole
 
 __all__ = ["Foreign", "check_python_env"]
 
@@ -43,6 +43,11 @@ class Foreign:
     def at_home(self) -> bool:
         """Whether this process is one that the worker can stay in."""
         return not self.inside or os.environ.get(INSIDE) == (self.env and self.env.digest)
+
+    @property
+    def is_missing_here(self) -> bool:
+        """Whether it has yet to be made on this node."""
+        return self.env is not None and not is_whole(self.env.digest)
 
     def prepare(self) -> None:
         """Make the environment unless this node has it. Raises PythonEnvError."""

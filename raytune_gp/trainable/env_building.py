@@ -126,8 +126,9 @@ def _run(
     # What stands in PYTHONPATH would pass for installed already.
     program = Program(command, {"PYTHONPATH": "", "PYTHONHOME": "", "PIP_USER": "0", **(more or {})})
     try:
-        for line in program.lines(check):
-            hear(line)
+        for lines in program.output(check):
+            for line in lines:
+                hear(line)
     finally:
         code = program.end(hear)
     if code:

@@ -14,7 +14,6 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import raytune_gp
 from raytune_gp.errors import SpecError
 from raytune_gp.secrets import without_secrets
 
@@ -126,7 +125,7 @@ def is_whole(digest: str) -> bool:
 
 def code_folder() -> Path:
     """A folder with this package and nothing else, for another environment's path of imports."""
-    package = Path(raytune_gp.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     folder = environments_root() / f"code-{hashlib.sha256(str(package).encode()).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

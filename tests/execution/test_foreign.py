@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +42,29 @@ def test_a_script_s_packages_are_made_before_its_first_trial(
     assert len(list((tmp_path / "envs").glob(f"{env.digest}.*/bin"))) == 1
 
 
-@pytest.mark.parametrize("kind", ["script", "function"])
-def test_a_run_whose_packages_cannot_be_installed_ends_with_the_installer_s_words(
-    ray_cluster: None, tmp_path: Path, run_settings: dict[str, Any], kind: str
+NO_PACKAGE = PythonEnv(("no-such-thing==9",), pip_options=("--no-index",))
+NO_PYTHON = PythonEnv(("anything",), "3.99")
+
+
+@pytest.mark.parametrize(
+    ("trainable", "words"),
+    [
+        (
+            tune.with_python_env(lambda config: {"loss": 1.0}, NO_PACKAGE),
+            "pip ended with code 1.*No matching distribution found for no-such-thing==9",
+        ),
+        (
+            tune.Script(["python", "-c", ""], {"loss": "loss={float}"}, python_env=NO_PYTHON),
+            "there is no Python 3.99 on this node",
+        ),
+    ],
+    ids=["package", "python"],
+)
+def test_a_run_whose_environment_cannot_be_made_ends_and_tells_why(
+    ray_cluster: None, tmp_path: Path, run_settings: dict[str, Any], trainable: Any, words: str
 ) -> None:
-    env = PythonEnv(("no-such-thing==9",), pip_options=("--no-index",))
-    trainable: Any = (
-        tune.Script(["python", "-c", ""], {"loss": "loss={float}"}, python_env=env)
-        if kind == "script"
-        else tune.with_python_env(lambda config: {"loss": 1.0}, env)
-    )
     settings = settings_of(run_settings, tmp_path / "envs")
-    with pytest.raises(
-        RunFailedError, match=r"without a trial started.*PythonEnvError.*No matching distribution"
-    ):
+    with pytest.raises(RunFailedError, match=rf"without a trial started.*PythonEnvError.*{words}"):
         tune.run(trainable, config=SPACE, num_samples=2, **settings)
 
 
@@ -76,6 +86,9 @@ def old_numpy(config: dict[str, Any]) -> None:
         folder.mkdir(parents=True)
         (folder / "state").write_text(numpy.__version__)
         tune.report({"loss": 2.0, "numpy": numpy.__version__, "python": sys.executable}, checkpoint=folder)
+        while not list(folder.parent.glob("checkpoint_001_000001")):
+            time.sleep(0.05)
+        time.sleep(1)  # for the message of it
         os._exit(1)
     with checkpoint.as_directory() as saved:
         tune.report({"loss": config["x"], "numpy": (Path(saved) / "state").read_text()})
