@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from raytune_gp import tune
 from raytune_gp.errors import RunFailedError, SpecError
 from raytune_gp.trainable.python_env import PythonEnv
+from tests.execution.old_numpy import train
 from tests.trainable.wheels import probe
 
 pytestmark = pytest.mark.ray
@@ -76,33 +75,16 @@ def test_two_ways_to_name_a_python_are_one_too_many(
         tune.run(tune.with_python_env(print, probe(tmp_path)), config=SPACE, num_samples=1, **settings)
 
 
-def old_numpy(config: dict[str, Any]) -> None:
-    """Reports twice, with a checkpoint, from a NumPy that the cluster has not; goes on where it was."""
-    import numpy
-
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is None:
-        folder = Path(tune.get_context().get_trial_dir()) / "made"
-        folder.mkdir(parents=True)
-        (folder / "state").write_text(numpy.__version__)
-        tune.report({"loss": 2.0, "numpy": numpy.__version__, "python": sys.executable}, checkpoint=folder)
-        while not list(folder.parent.glob("checkpoint_001_000001")):
-            time.sleep(0.05)
-        time.sleep(1)  # for the message of it
-        os._exit(1)
-    with checkpoint.as_directory() as saved:
-        tune.report({"loss": config["x"], "numpy": (Path(saved) / "state").read_text()})
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="NumPy 1.23 has no wheels for this Python")
 def test_a_function_s_worker_runs_in_it_and_its_next_one_too(
     ray_cluster: None, tmp_path: Path, run_settings: dict[str, Any]
 ) -> None:
-    trainable = tune.with_python_env(old_numpy, PythonEnv(("numpy==1.23.5",)))
+    trainable = tune.with_python_env(train, PythonEnv(("numpy==1.23.5",)))
     settings = settings_of(run_settings, tmp_path / "envs")
     [result] = tune.run(trainable, config=SPACE, num_samples=1, **settings)
+    assert result.error is None, result.error
     assert result.metrics["numpy"] == "1.23.5"
     assert result.metrics["loss"] < 1
     assert result.metrics["training_iteration"] == 2
-    assert str(tmp_path / "envs") in result.metrics_dataframe["python"][0]
+    assert str(tmp_path / "envs") in result.metrics["python"]
