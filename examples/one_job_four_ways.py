@@ -80,8 +80,8 @@ def train_worker(config: dict[str, Any]) -> None:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from trainables.cifar10.data import open_dataset, split
     from trainables.cifar10.resnet import ResNetV2
+    from trainables.data import open_dataset, split
 
     rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
     images, labels = (torch.as_tensor(array[:]) for array in open_dataset(config["data"]).train())

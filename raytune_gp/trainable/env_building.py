@@ -120,15 +120,14 @@ def _run(
     """Run a step to its end, with what it has started. Raises PythonEnvError with its last lines."""
     last: deque[str] = deque(maxlen=LAST_LINES)
 
-    def hear(line: str) -> None:
-        last.append(without_secrets(line)[:LONGEST_LINE])
+    def hear(lines: list[str]) -> None:
+        last.extend(without_secrets(line)[:LONGEST_LINE] for line in lines)
 
     # What stands in PYTHONPATH would pass for installed already.
     program = Program(command, {"PYTHONPATH": "", "PYTHONHOME": "", "PIP_USER": "0", **(more or {})})
     try:
         for lines in program.output(check):
-            for line in lines:
-                hear(line)
+            hear(lines)
     finally:
         code = program.end(hear)
     if code:
