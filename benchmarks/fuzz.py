@@ -39,7 +39,7 @@ from raytune_gp.space.definition import definition, space_of
 from raytune_gp.state import RunState
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.trainable.program import Lines
-from raytune_gp.trainable.script import Scraper
+from raytune_gp.trainable.scraper import Scraper
 from raytune_gp.trainable.session import Context, Session
 
 __all__ = ["TARGETS", "CrashError", "attempt"]

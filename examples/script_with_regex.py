@@ -17,7 +17,7 @@ PROGRAM = Path(__file__).resolve().with_name("train_digits.py")
 
 if __name__ == "__main__":
     results = tune.run(
-        tune.Script(["python", str(PROGRAM)], metrics={"accuracy": r"accuracy=([0-9.]+)"}),
+        tune.Script(["python", str(PROGRAM)], metrics={"accuracy": "accuracy={float}"}),
         config={
             "learning_rate": tune.loguniform(1e-4, 1.0),
             "alpha": tune.loguniform(1e-6, 1e-1),

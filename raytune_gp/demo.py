@@ -21,7 +21,7 @@ from raytune_gp.errors import SpecError
 from raytune_gp.results import Result, ResultGrid
 
 if TYPE_CHECKING:
-    from trainables.cifar10.data import Dataset
+    from trainables.data import Dataset
 
 __all__ = ["Demo"]
 
@@ -77,7 +77,7 @@ class Demo:
 
     def _data(self, console: Console) -> tuple[Dataset, dict[str, Any]]:
         """The images, decoded, and the settings that say them and the network to every trial."""
-        from trainables.cifar10.data import open_dataset
+        from trainables.data import open_dataset
 
         place = self.data_dir or os.environ.get("CIFAR10_DIR")
         try:

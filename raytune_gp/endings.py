@@ -60,7 +60,8 @@ def _after_failure(state: RunState, trial: Trial, failure: str, error: str, now:
         reason = f"retry after failure {count}" if policy.blamed else f"{failure}: {error}"
         yield ev.TrialRequeued(now, trial.id, reason, now + wait if wait else None)
         return
-    reason = error if policy.blamed else f"{count} attempts ended by: {failure}; the last one: {error}"
+    once = policy.blamed or policy.retries == 0
+    reason = error if once else f"{count} attempts ended by: {failure}; the last one: {error}"
     yield end_of(trial, state.spec, TrialStatus.FAILED, now, failure=failure, reason=reason)
     if state.spec.fail_fast:
         yield from run_failed(state, f"trial {trial.id} failed and fail_fast is set: {reason}", now)
@@ -85,14 +86,14 @@ def end_of(
     objective = None
     if failure is None:
         objective, failure = spec.objective_of(trial)
-    if failure == FailureKind.METRIC_MISSING:
-        if status is TrialStatus.COMPLETED:
-            status, reason = TrialStatus.FAILED, _missing(trial, spec)
-        elif trial.decided_by == TIMEOUT_RULE:
-            status, failure = TrialStatus.FAILED, FailureKind.TIMEOUT
-            reason = f"{trial.reason}{WITHOUT_VALUE}{spec.metric.name}"
-        elif trial.decided_by in (None, "user"):
-            failure = FailureKind.STOPPED_EARLY
+        if failure == FailureKind.METRIC_MISSING:
+            if status is TrialStatus.COMPLETED:
+                status, reason = TrialStatus.FAILED, _missing(trial, spec)
+            elif trial.decided_by == TIMEOUT_RULE:
+                status, failure = TrialStatus.FAILED, FailureKind.TIMEOUT
+                reason = f"{trial.reason}{WITHOUT_VALUE}{spec.metric.name}"
+            elif trial.decided_by in (None, "user"):
+                failure = FailureKind.STOPPED_EARLY
     values = list(objective) if objective is not None else None
     return ev.TrialEnded(now, trial.id, status.value, values, failure, reason)
 

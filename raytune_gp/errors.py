@@ -5,7 +5,9 @@
     ├── SpecError (ValueError)         a setting of a run that cannot be met
     ├── TrainableError                 a trainable that cannot be called, or used `tune.report` wrongly
     │   ├── ReportError                metrics that cannot be journalled
-    │   └── CheckpointError            a checkpoint that could not be copied or stored
+    │   ├── CheckpointError            a checkpoint that could not be copied or stored
+    │   ├── MetricMissingError         a program whose output has no metric
+    │   └── PythonEnvError             a Python environment that could not be made on a node
     ├── RunError                       a run by name
     │   ├── RunExistsError             the name is taken
     │   ├── RunNotFoundError           no such run in the journal
@@ -31,6 +33,8 @@ __all__ = [
     "JournalError",
     "JournalGivenUpError",
     "JournalLostError",
+    "MetricMissingError",
+    "PythonEnvError",
     "RaytuneError",
     "ReportError",
     "RunError",
@@ -69,6 +73,14 @@ class ReportError(TrainableError):
 
 class CheckpointError(TrainableError):
     """A checkpoint that could not be copied or stored, through no fault of the trainable's."""
+
+
+class MetricMissingError(TrainableError):
+    """A program printed nothing that the patterns of its metrics match."""
+
+
+class PythonEnvError(TrainableError):
+    """A Python environment that a trainable runs in could not be made on this node."""
 
 
 class RunError(RaytuneError):

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,8 @@ from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.storage.urls import client_environment, unsafe_place
-from raytune_gp.trainable.parameters import WithParameters
+from raytune_gp.trainable.classes import WhenToSave
+from raytune_gp.trainable.parameters import Equipped
 
 __all__ = ["Launch"]
 
@@ -47,12 +48,15 @@ class Launch:
     space: SearchSpace
     parts: Parts
     journal_url: str = field(repr=False)
+    when_to_save: WhenToSave
+    runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
     resume: bool | str = False
     executor: str = "ray"
     callbacks: Sequence[Any] = ()
     verbose: int = 1
     raise_on_failed_trial: bool = False
     detached: bool = False
+    _freight: Any = field(default=None, init=False)
 
     def go(self) -> ResultGrid:
         """Run to the end, or set a detached run going; returns the results, those so far."""
@@ -139,12 +143,14 @@ class Launch:
 
     def _admit(self) -> None:
         """Refuse what cannot run while nothing is written yet: no name is used up, no other run ended."""
-        Storage(self.spec.storage_path, self.spec.name)
+        storage = Storage(self.spec.storage_path, self.spec.name)
         if self.executor == "ray":
             from raytune_gp.execution.driver import admit
             from raytune_gp.execution.searcher_gpu import gpu_share
+            from raytune_gp.execution.shipping import pack
 
             admit(self.spec, gpu_share(self.parts.searcher), self.detached)
+            self._freight = pack(self.runtime_env, storage)
 
     def _changes(self, state: RunState) -> dict[str, Any]:
         """What this call asks for beyond the run in the journal; tells what else has changed."""
@@ -191,16 +197,25 @@ class Launch:
             self._execute_on_ray(state, audience)
 
     def _execute_inline(self, journal: SQLJournal, state: RunState, audience: Audience) -> None:
+        from raytune_gp.execution.foreign import Foreign
         from raytune_gp.execution.inline import InlineExecutor
         from raytune_gp.execution.loop import Loop
 
         spec = self.spec
+        Foreign.of(self.trainable).prepare()
         storage = Storage(spec.storage_path, spec.name)
         asker = self.parts.make_asker(spec.seed)
         backup = Backup.of(journal, self.journal_url, spec.name, storage, audience.warn)
         retain = storage.retain if backup is None else backup.retain
         executor = InlineExecutor(
-            spec.name, self.trainable, self.space, asker, storage, retain, spec.resources
+            spec.name,
+            self.trainable,
+            self.space,
+            asker,
+            storage,
+            retain,
+            spec.resources,
+            self.when_to_save,
         )
 
         def committed(events: Sequence[Event]) -> None:
@@ -234,24 +249,37 @@ class Launch:
 
         from raytune_gp.execution.coordinator import RunPlan
         from raytune_gp.execution.driver import start_coordinator
+        from raytune_gp.execution.foreign import Foreign
         from raytune_gp.execution.payload import Payload
+        from raytune_gp.execution.placement import Demand
         from raytune_gp.execution.searcher_gpu import gpu_share
         from raytune_gp.execution.worker import WorkerSettings
 
         spec = self.spec
         trainable = self.trainable
+        foreign = Foreign.of(trainable)
+        if self.verbose and foreign.is_missing_here:
+            print(
+                f"the environment of {foreign.env} is made on each node before its first trial",
+                file=sys.stderr,
+            )
         parameters: dict[str, Any] = {}
-        if isinstance(trainable, WithParameters) and not self.detached:  # they go with their driver
-            parameters = {name: ray.put(value) for name, value in trainable.parameters.items()}
-            trainable = trainable.without()
+        if isinstance(trainable, Equipped):
+            trainable = trainable.bare()
+            if not self.detached:  # they go with their driver
+                parameters = {name: ray.put(value) for name, value in trainable.parameters.items()}
+                trainable = trainable.without()
         storage = Storage(spec.storage_path, spec.name)
         worker = WorkerSettings(
             run=spec.name,
             coordinator=spec.name,
             storage_path=spec.storage_path,
-            resources=spec.resources,
+            demand=Demand(spec.resources, spec.bundles, spec.placement_strategy),
             trainable=Payload.of((trainable, self.space), storage),
             parameters=parameters,
+            when_to_save=self.when_to_save,
+            freight=self._freight,
+            foreign=foreign,
         )
         plan = RunPlan(
             run=spec.name,

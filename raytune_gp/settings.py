@@ -26,6 +26,7 @@ from raytune_gp.protocols import Searcher
 from raytune_gp.secrets import refuse_secrets
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
+from raytune_gp.trainable.classes import WhenToSave, can_save, is_stepped
 from raytune_gp.trial import Config, Metric, Trial
 
 __all__ = [
@@ -55,11 +56,15 @@ class CheckpointConfig:
 
     The newest always stays; beside it, up to `num_to_keep` in all, those with the best
     `checkpoint_score_attribute` (a metric) in `checkpoint_score_order`, or the newest ones without it.
+    Class trainables are saved each `checkpoint_frequency` steps (0: never) and, if `checkpoint_at_end`, at
+    their last one; functions give checkpoints to `tune.report`.
     """
 
     num_to_keep: int | None = None
     checkpoint_score_attribute: str | None = None
     checkpoint_score_order: str = "max"
+    checkpoint_frequency: int = 0
+    checkpoint_at_end: bool | None = None
 
     def __post_init__(self) -> None:
         order, keep = self.checkpoint_score_order, self.num_to_keep
@@ -67,6 +72,25 @@ class CheckpointConfig:
             raise SpecError(f'checkpoint_score_order is {order!r}; it must be "max" or "min"')
         if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
             raise SpecError(f"num_to_keep is {keep!r}; it must be at least 1, or None to keep all")
+        often, at_end = self.checkpoint_frequency, self.checkpoint_at_end
+        if isinstance(often, bool) or not isinstance(often, int) or often < 0:
+            raise SpecError(f"checkpoint_frequency is {often!r}; it must be 0, for never, or more")
+        if at_end not in (None, True, False):
+            raise SpecError(f"checkpoint_at_end is {at_end!r}; it must be True or False")
+
+    def when_to_save(self, trainable: Any) -> WhenToSave:
+        """When a class trainable is saved. Raises SpecError where `trainable` is none, or cannot be."""
+        when = WhenToSave(self.checkpoint_frequency, bool(self.checkpoint_at_end))
+        trainable = getattr(trainable, "function", trainable)
+        if when == WhenToSave() or (is_stepped(trainable) and can_save(trainable)):
+            return when
+        asked = "checkpoint_frequency" if when.frequency else "checkpoint_at_end"
+        if is_stepped(trainable):
+            raise SpecError(f"{asked} is set, and {trainable.__name__} has no save_checkpoint(): write one")
+        raise SpecError(
+            f"{asked} is set, which is for class trainables: a function gives its checkpoints to "
+            f"tune.report(metrics, checkpoint=…)"
+        )
 
     @property
     def metric(self) -> Metric | None:
@@ -114,6 +138,7 @@ class RunConfig:
     callbacks: Sequence[Callback] | None = None
     failure_config: FailureConfig = field(default_factory=FailureConfig)
     checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
+    runtime_env: Mapping[str, Any] | None = field(default=None, repr=False)
     verbose: int = 1
     detached: bool = False
 
@@ -274,10 +299,12 @@ def fingerprints(trainable: Any, space: SearchSpace) -> dict[str, str]:
 
 def _source(trainable: Any) -> str:
     """What a trainable does, as text: its source code where there is one."""
-    trainable = inspect.unwrap(getattr(trainable, "function", trainable))
+    while hasattr(trainable, "function"):
+        trainable = trainable.function
+    trainable = inspect.unwrap(trainable)
     if isinstance(trainable, functools.partial):
         return _source(trainable.func)
-    if inspect.isroutine(trainable):
+    if inspect.isroutine(trainable) or inspect.isclass(trainable):
         try:
             return inspect.getsource(trainable)
         except (OSError, TypeError):

@@ -33,17 +33,18 @@ def _is_time(value: Any) -> bool:
 class ExperimentSpec:
     """The settings of a run. JSON throughout, so that any process can read a run from its journal.
 
-    `run_id` tells this run from others that had its name. `num_samples` counts trials (grid cells
-    included), `UNLIMITED` for no bound. Times are in seconds. `scope` says which of a trial's values of the
-    metric is its objective, as in Ray Tune. `stop` maps a metric to the value that ends a trial once
+    `run_id` tells this run from others that had its name. `num_samples` counts trials (grid cells included),
+    `UNLIMITED` for no bound. A trial's process reserves `resources`, and the workers that it starts, if any,
+    `bundles`, placed by `placement_strategy`. Times are in seconds. `scope` says which of a trial's values of
+    the metric is its objective, as in Ray Tune. `stop` maps a metric to the value that ends a trial once
     reached: at least that, or at most that for a metric of the run that is minimised. `max_failures` is how
     often a trial may raise and be tried again (-1: always), `max_losses` how often it may lose its worker
-    (None: always). `trial_timeout_s` is how long a trial may train in all, `report_timeout_s` how long it
-    may go without a report before it counts as hung (`Patience.setting`). `keep_checkpoints` of each trial
-    are kept, the newest always among them. `searcher`, `scheduler`, `trainable` and `space` describe those
-    parts to readers; `space` has a `definition` too, from which it can be made again, and
-    `points_to_evaluate` are the user's guesses. `run_file` is the file that `raytune-gp run` read them from:
-    its `path` and `sha256`; empty for a run of another origin.
+    (None: always). `trial_timeout_s` is how long a trial may train in all, `report_timeout_s` how long it may
+    go without a report before it counts as hung (`Patience.setting`). `keep_checkpoints` of each trial are
+    kept, the newest always among them. `searcher`, `scheduler`, `trainable` and `space` describe those parts
+    to readers; `space` has a `definition` too, from which it can be made again, and `points_to_evaluate` are
+    the user's guesses. `run_file` is the file that `raytune-gp run` read them from: its `path` and `sha256`;
+    empty for a run of another origin.
     """
 
     name: str
@@ -54,6 +55,8 @@ class ExperimentSpec:
     seed: int = 0
     max_concurrent_trials: int | None = None
     resources: Mapping[str, Any] = field(default_factory=lambda: {"cpu": 1})
+    bundles: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    placement_strategy: str = "PACK"
     time_budget_s: float | None = None
     stop: Mapping[str, float] = field(default_factory=dict)
     max_failures: int = 0

@@ -46,13 +46,18 @@ from raytune_gp.space import SearchSpace, domains
 from raytune_gp.space.domains import *  # noqa: F403  # the one list of their names is there
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.storage.artifacts import Checkpoint
+from raytune_gp.trainable.classes import Trainable
 from raytune_gp.trainable.parameters import (
     PlacementGroupFactory,
     resources_of,
+    runtime_env_of,
     with_parameters,
+    with_python_env,
     with_resources,
+    with_runtime_env,
 )
-from raytune_gp.trainable.run import check_trainable, trainable_name
+from raytune_gp.trainable.python_env import PythonEnv
+from raytune_gp.trainable.run import check_trainable, is_trainer, trainable_name
 from raytune_gp.trainable.script import Script
 from raytune_gp.trainable.session import Context, current_session
 from raytune_gp.trial import Config
@@ -67,11 +72,13 @@ __all__ = [
     "FailureConfig",
     "Optimizer",
     "PlacementGroupFactory",
+    "PythonEnv",
     "Result",
     "ResultGrid",
     "RunConfig",
     "Script",
     "SearchSpace",
+    "Trainable",
     "TrialInterrupted",
     "TuneConfig",
     "Tuner",
@@ -81,7 +88,9 @@ __all__ = [
     "report",
     "run",
     "with_parameters",
+    "with_python_env",
     "with_resources",
+    "with_runtime_env",
 ]
 __all__ += domains.__all__
 
@@ -122,7 +131,7 @@ def get_context() -> Context:
 
 
 def run(
-    trainable: Callable[[Config], Any],
+    trainable: Any,
     *,
     config: Mapping[str, Any] | None = None,
     metric: str | None = None,
@@ -130,6 +139,7 @@ def run(
     num_samples: int | None = None,
     max_concurrent_trials: int | None = None,
     resources_per_trial: Any = None,
+    runtime_env: Mapping[str, Any] | None = None,
     search_alg: Any = None,
     scheduler: Any = None,
     points_to_evaluate: Sequence[Config] | None = None,
@@ -157,14 +167,18 @@ def run(
     """Tune `trainable` and return a `ResultGrid`.
 
     Args:
-        trainable: a function of one config that calls `tune.report`, or a `tune.Script`.
+        trainable: a function of one config that calls `tune.report`, a subclass of `tune.Trainable`, a
+            `tune.Script`, or a trainer of Ray Train.
         config: the search space: name to domain, constant or nested dictionary.
         metric, mode: what to optimise, and whether `"max"` or `"min"` is better.
         num_samples: trials, for each cell of the grid if there are `grid_search` axes; -1 without bound
             (then give a time budget). The default is 1, and the whole grid for `search_alg="grid"`.
         max_concurrent_trials: at most so many at a time; by default what the cluster's free resources hold.
         resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default. With `"placement": "spread"`
-            trials go to the nodes in turn; `"pack"`, the default, fills few of them.
+            trials go to the nodes in turn; `"pack"`, the default, fills few of them. Where a trial starts
+            workers of its own, a `PlacementGroupFactory` or Ray Train's `ScalingConfig`.
+        runtime_env: Ray's, for the workers: `working_dir` and `py_modules` (directories here, which are sent
+            to every node), `env_vars`, `pip`, … It is not journalled: give it again to resume.
         search_alg: `"gp"` (the default), `"random"`, `"sobol"`, `"grid"`, `{"name": …, options}`, a searcher.
         scheduler: `"fifo"` (the default) or `"median"`, `{"name": …, options}`, or a scheduler.
         points_to_evaluate: configs of your own to try first; what they lack is drawn at random.
@@ -176,7 +190,7 @@ def run(
         storage_path: where checkpoints and logs go: a directory or URI; `~/raytune_results` by default.
         journal: the journal's database URL, SQLite or PostgreSQL, or the path of an SQLite file;
             `$RAYTUNE_JOURNAL` or `~/.raytune_gp/journal.db` by default.
-        checkpoint_config: which checkpoints stay.
+        checkpoint_config: which checkpoints stay, and how often class trainables are saved.
         max_failures: a trial that raises is tried again so often, from its last checkpoint (-1: always).
         fail_fast: the first trial that fails for good ends the run.
         trial_timeout_s: a trial that has trained so long in all is stopped; the value it has reported counts.
@@ -201,6 +215,10 @@ def run(
         RunExistsError: the name is taken; RunNotFoundError: there is nothing to resume.
         RunFailedError: the run could not go on.
     """
+    if is_trainer(trainable):
+        from raytune_gp.execution.ray_train import as_trainable
+
+        trainable = as_trainable(trainable)
     check_trainable(trainable)
     target = check_objective(metric, mode)
     check_allowed("executor", executor, ("ray", "inline"))
@@ -218,13 +236,20 @@ def run(
     make_scheduler, scheduler_about = resolve_scheduler(scheduler, target)
     criteria, stopper = resolve_stop(stop, space)
     checkpoints = check_kind("checkpoint_config", checkpoint_config or CheckpointConfig(), CheckpointConfig)
+    when = checkpoints.when_to_save(trainable)
     heard = make_callbacks(callbacks)
+    from raytune_gp.execution.foreign import check_python_env
     from raytune_gp.execution.parts import Parts
-    from raytune_gp.execution.resources import check_resources
+    from raytune_gp.execution.resources import check_demand
+    from raytune_gp.execution.shipping import check_runtime_env
     from raytune_gp.launch import Launch
     from raytune_gp.space.definition import definition
     from raytune_gp.storage.urls import absolute_url, default_journal_url
 
+    environment = runtime_env_of(trainable, runtime_env)
+    check_runtime_env(environment, executor)
+    check_python_env(trainable, environment, executor)
+    demand = check_demand(resources_of(trainable, resources_per_trial))
     guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(
         name=check_name(name) if name is not None else default_name(trainable),
@@ -234,7 +259,9 @@ def run(
         scope=scope,
         seed=seed,
         max_concurrent_trials=max_concurrent_trials,
-        resources=check_resources(resources_of(trainable, resources_per_trial)),
+        resources=demand.resources,
+        bundles=list(demand.bundles),
+        placement_strategy=demand.strategy,
         time_budget_s=seconds(time_budget_s),
         stop=criteria,
         max_failures=max_failures,
@@ -259,6 +286,8 @@ def run(
         space=space,
         parts=Parts(space, searcher, make_scheduler, guesses, stopper),
         journal_url=absolute_url(journal or default_journal_url()),
+        when_to_save=when,
+        runtime_env=environment,
         resume=resume,
         executor=executor,
         callbacks=heard,
@@ -309,7 +338,7 @@ class Tuner:
 
     def __init__(
         self,
-        trainable: Callable[[Config], Any],
+        trainable: Any,
         *,
         param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,
@@ -338,6 +367,7 @@ class Tuner:
             trial_timeout_s=failure.trial_timeout_s,
             report_timeout_s=failure.report_timeout_s,
             checkpoint_config=self._run.checkpoint_config,
+            runtime_env=self._run.runtime_env,
             verbose=self._run.verbose,
             detached=self._run.detached,
             **self._settings,

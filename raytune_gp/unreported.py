@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Set
 
+from raytune_gp.failures import FailureKind
 from raytune_gp.naming import near
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial, TrialStatus
@@ -48,10 +49,12 @@ def never_reported(state: RunState, workers: int) -> str | None:
         return None
     missing = [m.name for m in state.spec.metrics if m.name in state.unheard.metrics]
     heard = [trial for trial in state.trials.values() if trial.number in first]
+    told = next((trial for trial in heard if trial.tally[FailureKind.METRIC_MISSING]), None)
+    why = f". Trial {told.number}: {told.reason}" if told is not None else ""
     return (
         f"no trial reported {', '.join(map(repr, missing))}, the metric to optimise. Set it to a name that "
         f"is reported, or have the trainable report {missing[0]!r}; then resume the run, or start it anew. "
-        f"The first {enough} trials reported {reported_instead(missing[0], heard)}"
+        f"The first {enough} trials reported {reported_instead(missing[0], heard)}{why}"
     )
 
 

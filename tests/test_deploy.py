@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from raytune_gp.execution.resources import check_resources, fits
+from raytune_gp.execution.placement import fits
+from raytune_gp.execution.resources import check_resources
 from raytune_gp.runfile.plan import read_plan
 
 ROOT = Path(__file__).parent.parent

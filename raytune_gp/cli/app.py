@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytune_gp.cli import detached, reading, replaying, running, submitting
+from raytune_gp.cli import checking, detached, reading, replaying, running, submitting
 from raytune_gp.errors import RaytuneError, RunFailedError
 
 __all__ = ["app", "main"]
@@ -68,7 +68,7 @@ _EPILOGS: dict[Any, str] = {
 }
 
 for _command in (
-    *(running.demo, running.run, running.check, running.resume),
+    *(running.demo, running.run, checking.check, running.resume),
     *(submitting.submit, detached.attach, running.stop),
     *(reading.list_runs, reading.status, reading.show, reading.logs, reading.report),
     detached.clean,

@@ -1,4 +1,4 @@
-"""Commands that start, check, resume and stop runs."""
+"""Commands that start, resume and stop runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from raytune_gp.errors import RunError, RunExistsError, SpecError
 
 if TYPE_CHECKING:
     from raytune_gp.results import ResultGrid
-    from raytune_gp.runfile.plan import Checked, Plan
+    from raytune_gp.runfile.plan import Plan
 
-__all__ = ["EPILOGS", "FAILED", "INTERRUPTED", "check", "demo", "finish", "resume", "run", "stop"]
+__all__ = ["EPILOGS", "FAILED", "INTERRUPTED", "RunFileArgument", "demo", "finish", "resume", "run", "stop"]
 
 FAILED = 3
 INTERRUPTED = 130
@@ -211,71 +211,6 @@ def finish(results: ResultGrid, report: Path | None) -> None:
         first = f"; the first: {results.errors[0]}" if results.errors else ""
         typer.echo(f"raytune-gp: none of {len(results)} trials gave a usable value{first}", err=True)
         raise typer.Exit(FAILED)
-
-
-def check(
-    run_file: RunFileArgument,
-    sample_log: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Try the metrics' regular expressions on what a program printed."),
-    ] = None,
-) -> None:
-    """Check a run file without training, and say what would run.
-
-    Its keys, its search space, its searcher and scheduler are made, and its trainable is imported.
-    """
-    from raytune_gp.cli.output import console, pairs
-    from raytune_gp.runfile.plan import read_plan
-
-    plan = read_plan(run_file)
-    checked = plan.check()
-    typer.echo(f"{run_file} can run:")
-    console().print(pairs(_described(plan, checked)))
-    if sample_log is not None:
-        _try_patterns(plan, sample_log)
-
-
-def _described(plan: Plan, checked: Checked) -> dict[str, Any]:
-    file, space = plan.file, checked.space
-    at_a_time = file.max_concurrent_trials or "as many as the cluster holds"
-    amounts = ", ".join(f"{name} {amount}" for name, amount in checked.resources.items())
-    trials = "without bound" if checked.trials < 0 else str(checked.trials)
-    return {
-        "trainable": f"{plan.trainable} in {plan.directory}",
-        "objective": f"{file.metric}, {file.mode}, {file.scope}",
-        "trials": f"{trials}, {at_a_time} at a time, each with {amounts}",
-        "searcher": _options(checked.searcher),
-        "scheduler": _options(checked.scheduler),
-        **{f"space.{name}": str(domain) for name, domain in space.dimensions.items()},
-        **{f"space.{name}": repr(value) for name, value in space.constants.items()},
-        "storage": plan.storage_path,
-    }
-
-
-def _options(about: Mapping[str, Any]) -> str:
-    return " ".join([str(about.get("name")), *(f"{k}={v!r}" for k, v in about.items() if k != "name")])
-
-
-def _try_patterns(plan: Plan, log: Path) -> None:
-    """Scrape a program's output as a trial would. Raises SpecError where the metric is not found in it."""
-    from raytune_gp.trainable.script import Scraper
-
-    if plan.file.metrics is None:
-        raise SpecError("--sample-log is for a command with metrics; this run file names a function")
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise SpecError(f"the sample log {str(log)!r} cannot be read: {error}") from None
-    scraper = Scraper(plan.file.metrics)
-    reports = [report for line in lines for report in scraper.feed(line)] + scraper.finish()
-    found = {name: sum(name in report for report in reports) for name in plan.file.metrics}
-    counts = ", ".join(f"{name} {count}" for name, count in found.items())
-    typer.echo(
-        f"{log}: {len(reports)} reports (found: {counts}); the last: {reports[-1] if reports else '–'}"
-    )
-    if not found[plan.file.metric]:
-        pattern = plan.file.metrics[plan.file.metric]
-        raise SpecError(f"{pattern!r}, the pattern of {plan.file.metric!r}, is found nowhere in {log}")
 
 
 def stop(

@@ -25,6 +25,7 @@ __all__ = [
     "kill_actor",
     "refuse_running",
     "require_lasting",
+    "wait_until_gone",
 ]
 
 CLIENT = "ray://"
@@ -36,7 +37,9 @@ ANSWER_S = 5.0
 """So long a coordinator may take to say who it is."""
 
 GONE_S = 30.0
-"""So long the name of a coordinator that was ended may take to be free."""
+"""So long the name of an actor that was ended may take to be free."""
+
+LOOK_S = 0.05
 
 
 def init_ray() -> None:
@@ -125,6 +128,15 @@ def kill_actor(name: str) -> None:
         ray.kill(ray.get_actor(name, NAMESPACE))
 
 
+def wait_until_gone(name: str) -> None:
+    """Until no actor of ours has this name, for GONE_S at most: Ray frees it a little after the end."""
+    deadline = time.monotonic() + GONE_S
+    with contextlib.suppress(ValueError):
+        while time.monotonic() < deadline:
+            ray.get_actor(name, NAMESPACE)
+            time.sleep(LOOK_S)
+
+
 def find_coordinator(run: str) -> Any:
     """The coordinator of `run` in the cluster, or None."""
     try:
@@ -149,9 +161,7 @@ def refuse_running(run: str) -> None:
         )
     with contextlib.suppress(RayError):
         ray.kill(coordinator)
-    deadline = time.monotonic() + GONE_S
-    while find_coordinator(run) is not None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until_gone(run)
 
 
 def _is_over(coordinator: Any) -> bool:

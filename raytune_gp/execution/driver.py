@@ -21,6 +21,7 @@ from raytune_gp.events import Event, RunEnded
 from raytune_gp.execution.cluster import actor_names, kill_actor, refuse_running, require_lasting
 from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
+from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
 from raytune_gp.execution.searcher_gpu import check_share
 from raytune_gp.execution.worker import NAMESPACE, make_worker
@@ -70,7 +71,8 @@ def admit(spec: ExperimentSpec, gpus: float = 0.0, detached: bool = False) -> No
     refuse_running(spec.name)
     if gpus:
         check_share(gpus)
-    never = why_it_never_fits(spec.resources, gpus)
+    demand = Demand(spec.resources, spec.bundles, spec.placement_strategy)
+    never = why_it_never_fits(demand, gpus)
     if never is not None:
         raise SpecError(f"resources_per_trial can never be met: {never}. Ask for less, or add such a node")
 
@@ -84,8 +86,10 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     take first. Raises RunExistsError where another driver was faster.
     """
     if ahead and not plan.gpus:
-        free, total = slots_free(plan.worker.resources), slots_in_all(plan.worker.resources)
-        plan = replace(plan, started=int(min(ahead, max(free, min(total, FEW)))))
+        demand = plan.worker.demand
+        free, total = slots_free(demand), slots_in_all(demand)
+        few = 1 if demand.bundles else FEW  # those with workers of their own do not wait, but take room
+        plan = replace(plan, started=int(min(ahead, max(free, min(total, few)))))
     here = ray.get_runtime_context().get_node_id()
     options: dict[str, Any] = {
         "name": plan.worker.coordinator,

@@ -16,6 +16,7 @@ from raytune_gp.execution.outbox import Outbox
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
+from raytune_gp.trainable.classes import WhenToSave
 from raytune_gp.trainable.run import Trainable, run_attempt
 from raytune_gp.trainable.session import Session
 
@@ -37,6 +38,7 @@ class InlineExecutor:
         storage: Storage,
         retain: Callable[[str, Sequence[str]], None],
         resources: Mapping[str, Any],
+        when_to_save: WhenToSave,
     ):
         self._run = run
         self._trainable = trainable
@@ -45,6 +47,7 @@ class InlineExecutor:
         self._storage = storage
         self._retain = retain
         self._resources = resources
+        self._when_to_save = when_to_save
         self._outboxes: dict[str, Outbox] = {}
         self._cursors: dict[str, int] = {}
         self._inputs: deque[msg.Input] = deque([msg.SlotsOffered(1)])
@@ -86,7 +89,7 @@ class InlineExecutor:
                 self._waiting = command
             case msg.Interrupt():
                 if self._session is not None:
-                    self._session.interrupt(command.mode)
+                    self._session.interrupt(command.mode, command.grace_s)
             case msg.Suggest():
                 self._inputs.append(self._asker.ask(command))
             case msg.Release():
@@ -120,6 +123,7 @@ class InlineExecutor:
 
         session = self._session = Session.of(command, emit, self._run, self._storage, self._resources)
         emit("started", {})
-        outcome = run_attempt(self._trainable, self._space.from_json(command.config), session)
+        config = self._space.from_json(command.config)
+        outcome = run_attempt(self._trainable, config, session, self._when_to_save)
         self._session = None
         emit("ended", outcome.to_body())

@@ -16,16 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
 
 from raytune_gp import messages as msg
-from raytune_gp.execution.cluster import kill_actor
+from raytune_gp.errors import RaytuneError
+from raytune_gp.execution.cluster import kill_actor, wait_until_gone
 from raytune_gp.execution.growth import has_autoscaler
 from raytune_gp.execution.losses import draining_nodes, kind_of_absence, kind_of_loss
-from raytune_gp.execution.resources import slots_free
+from raytune_gp.execution.resources import slots_free, slots_in_all
 from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
 from raytune_gp.failures import FailureKind
 from raytune_gp.searchers.asking import Asker
+from raytune_gp.storage.artifacts import Storage
 
 __all__ = ["RayExecutor"]
 
@@ -43,6 +45,9 @@ ANSWER_S = 5.0
 
 CAPACITY_S = 2.0
 """How often the cluster is asked what it has free, in seconds."""
+
+MOST_STARTS = 20
+"""So often a worker is made again that is not in the Python of its trials: once for each node, as a rule."""
 
 PENDING = 4
 """So many workers wait for resources where an autoscaler may bring nodes: actors that wait are what it scales
@@ -84,6 +89,7 @@ class RayExecutor:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="raytune-ray", daemon=True).start()
         self._first_look_s = 0.0
+        self._seen_whole: int | None = None
         self._spawn(self._watch_capacity())
         self._spawn(self._watch_nodes())
 
@@ -128,6 +134,7 @@ class RayExecutor:
     def offer(self, slots: int) -> None:
         """Offer `slots` at once, before the cluster is asked: the driver has made so many workers."""
         self._first_look_s = CAPACITY_S
+        self._seen_whole = slots
         self.put(msg.SlotsOffered(slots))
 
     def put(self, input: msg.Input) -> None:
@@ -238,9 +245,9 @@ class RayExecutor:
         worker = command.worker
         name = f"{self._run_id}/{worker}"
         try:
-            handle = self._find(name, command)
-            self._handles[worker] = handle
-            hello = await self._hello(handle)
+            if command.create and self._settings.freight.packages:
+                await asyncio.to_thread(self._hand_in)
+            handle, hello = await self._arrive(command, name)
             self._up.add(worker)
             self._nodes[worker] = hello["node"]
             for method, arguments in self._waiting.pop(worker, ()):
@@ -254,9 +261,27 @@ class RayExecutor:
                 what, kind = await asyncio.to_thread(kind_of_absence, name, self._draining)
                 what = _on_one_line(what)
             else:
+                error = _ours(error) or error
                 what = f"{type(error).__name__}: {_on_one_line(str(error))}"
                 kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
-            self._lost(worker, what, kind)
+            self._lost(worker, self._settings.freight.hidden(what), kind)
+
+    async def _arrive(self, command: msg.Connect, name: str) -> tuple[Any, dict[str, Any]]:
+        """Make or find the worker; one that has made the packages of its trials is made again, with these.
+
+        Ray may then place it on another node, which has them not yet.
+        """
+        for _ in range(MOST_STARTS):
+            handle = self._find(name, command)
+            self._handles[command.worker] = handle
+            hello = await self._hello(handle)
+            if hello["at_home"]:
+                return handle, hello
+            ray.kill(handle)
+            await asyncio.to_thread(wait_until_gone, name)
+            if command.worker in self._killed:
+                break
+        raise RuntimeError(f"it was started {MOST_STARTS} times, and not with the packages of its trials")
 
     async def _hello(self, handle: Any) -> dict[str, Any]:
         """The worker's answer, once it can be reached. Raises RayError where it is dead."""
@@ -266,6 +291,9 @@ class RayExecutor:
                 return answer
             except ActorUnavailableError:
                 await asyncio.sleep(RETRY_S)
+
+    def _hand_in(self) -> None:
+        self._settings.freight.hand_in(Storage(self._settings.storage_path, self._settings.run))
 
     def _find(self, name: str, command: msg.Connect) -> Any:
         if command.create:
@@ -325,12 +353,33 @@ class RayExecutor:
         """
         coming = len(self._tasks) - len(self._up)
         pending = PENDING if await asyncio.to_thread(has_autoscaler) else 0
-        if coming and not pending:
+        demand = self._settings.demand
+        if coming and (not pending or demand.bundles):
             return None
-        free = 0 if coming else await asyncio.to_thread(slots_free, self._settings.resources)
+        up = len(self._up)
+        free = 0 if coming else await asyncio.to_thread(slots_free, demand, up)
         if coming != len(self._tasks) - len(self._up):
             return None
+        if demand.bundles:
+            return await self._whole_slots(up, free, bool(pending))
         return max(1, len(self._up) + max(coming, free + pending))
+
+    async def _whole_slots(self, up: int, free: int, grows: bool) -> int:
+        """How many workers whose trials start others to have: as many as have room for all of these.
+
+        What is free lags behind what was taken, so that two looks must agree. In a cluster that grows, one
+        more waits with its workers for nodes.
+        """
+        most = await asyncio.to_thread(slots_in_all, self._settings.demand)
+        found = max(1, min(up + free, most) + grows)
+        before, self._seen_whole = self._seen_whole or found, found
+        return min(found, before)
+
+
+def _ours(error: Exception) -> RaytuneError | None:
+    """The error that a worker has raised on purpose, to be read without a traceback."""
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    return cause if isinstance(cause, RaytuneError) else None
 
 
 def _on_one_line(text: str) -> str:

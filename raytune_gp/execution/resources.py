@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import math
+import importlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raytune_gp.errors import SpecError
 from raytune_gp.execution.growth import has_autoscaler, is_settling
+from raytune_gp.execution.placement import Demand, amounts, whole_trials
+from raytune_gp.trainable.parameters import PlacementGroupFactory
 
-__all__ = ["actor_options", "check_resources", "fits", "slots_free", "slots_in_all", "why_it_never_fits"]
+__all__ = [
+    "actor_options",
+    "check_demand",
+    "check_resources",
+    "groups_held",
+    "slots_free",
+    "slots_in_all",
+    "why_it_never_fits",
+]
 
-_NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+_NAMES = ("cpu", "gpu", "memory")
 _NESTED = ("custom_resources", "resources")
 _ACCELERATOR = "accelerator_type"
 _PLACEMENT = "placement"
@@ -49,6 +59,22 @@ def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def check_demand(reserved: PlacementGroupFactory) -> Demand:
+    """What a trial reserves in one spelling: that of its process, and those of workers that it starts.
+
+    Raises SpecError as `check_resources` does.
+    """
+    workers = tuple(check_resources(_frugal(bundle)) for bundle in reserved.workers)
+    process = _frugal(reserved.process) if workers else reserved.process
+    return Demand(check_resources(process), workers, reserved.strategy)
+
+
+def _frugal(bundle: Mapping[str, Any]) -> dict[str, Any]:
+    """The bundle, with no CPU where it names none: it is Ray's, who gives what is said and nothing else."""
+    plain = {name.lower() if name.lower() in _NAMES else name: amount for name, amount in bundle.items()}
+    return {"cpu": 0, **plain}
+
+
 def _check_amount(name: str, amount: Any) -> None:
     number = isinstance(amount, int | float) and not isinstance(amount, bool)
     _require(number and 0 <= amount <= sys.float_info.max, name, amount, "a number of at least 0")
@@ -75,51 +101,78 @@ def actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:
         options["accelerator_type"] = resources[_ACCELERATOR]
     if resources.get(_PLACEMENT):
         options["scheduling_strategy"] = _STRATEGIES[resources[_PLACEMENT]]
-    custom = {k: v for k, v in _amounts(resources).items() if k not in _NAMES}
+    apart = (*_NAMES, _ACCELERATOR, _PLACEMENT)
+    custom = {k: v for k, v in resources.items() if k not in apart and v}
     if custom:
         options["resources"] = custom
     return options
 
 
-def _amounts(resources: Mapping[str, Any]) -> dict[str, float]:
-    """What is reserved, by our names; without what says only which node it may be."""
-    return {k: v for k, v in resources.items() if k not in (_ACCELERATOR, _PLACEMENT) and v}
+def slots_free(demand: Demand, up: int = 0) -> int:
+    """How many more trials the cluster's free resources hold now in whole, but for nodes that are to go.
 
-
-def _wanted(resources: Mapping[str, Any]) -> dict[str, float]:
-    """Amounts by Ray's own names."""
-    wanted = {_NAMES.get(name, name): float(amount) for name, amount in _amounts(resources).items()}
-    if resources.get(_ACCELERATOR):
-        wanted[f"{_ACCELERATOR}:{resources[_ACCELERATOR]}"] = 0.001
-    return wanted
-
-
-def fits(resources: Mapping[str, Any], node: Mapping[str, float]) -> int:
-    """How many trials of `resources` the amounts of `node` (by Ray's names) can hold at a time."""
-    counts = [math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in _wanted(resources).items()]
-    return min(counts) if counts else 1000
-
-
-def slots_free(resources: Mapping[str, Any]) -> int:
-    """How many more trials the cluster's free resources hold now, but for nodes that are to go."""
+    `up` trials have their process already, and of those with workers of their own, some may not have started
+    these yet: room is left for them.
+    """
     from ray._private.state import available_resources_per_node
 
     from raytune_gp.execution.losses import draining_nodes
 
     leaving = draining_nodes()
-    free = available_resources_per_node().items()
-    return sum(fits(resources, amounts) for node, amounts in free if node not in leaving)
+    free = [node for name, node in available_resources_per_node().items() if name not in leaving]
+    groups = max(0, up - groups_held(demand)) if demand.bundles else 0
+    return whole_trials(demand, free, groups)
 
 
-def slots_in_all(resources: Mapping[str, Any]) -> int:
+def slots_in_all(demand: Demand) -> int:
     """How many trials the cluster's nodes hold when nothing else runs."""
     import ray
 
-    return sum(fits(resources, node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return whole_trials(demand, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
 
-def why_it_never_fits(resources: Mapping[str, Any], gpus: float = 0.0) -> str | None:
-    """What the cluster has, if no node of it can ever hold a trial of `resources`; else None.
+def groups_held(demand: Demand) -> int:
+    """How many placement groups with the bundles of `demand` this job has: trials whose workers have room.
+
+    Those whose maker is dead, as the driver of a trial was killed, are given back: Ray keeps them as long as
+    the job, and what Ray Train has against that needs the dashboard.
+    """
+    import ray
+
+    held = 0
+    for group in _groups(demand):
+        if group.creator_actor_dead:
+            name = ray.PlacementGroupID(group.placement_group_id)
+            ray.util.remove_placement_group(ray.util.placement_group.PlacementGroup(name))
+        else:
+            held += 1
+    return held
+
+
+def _groups(demand: Demand) -> Iterator[Any]:
+    """The placement groups, made and not removed, that this job has with the bundles of `demand`.
+
+    Ray has no public word for whose group is whose.
+    """
+    import ray
+    from ray._private.state import state
+
+    table: Any = importlib.import_module("ray.core.generated.gcs_pb2").PlacementGroupTableData
+    wanted = sorted(_pairs(amounts(bundle)) for bundle in demand.bundles)
+    job = ray.get_runtime_context().get_job_id()
+    for row in state._connect_and_get_accessor().get_placement_group_table():
+        group = table.FromString(row)
+        of_ours = group.state == table.CREATED and group.creator_job_id.hex() == job
+        if of_ours and sorted(_pairs(bundle.unit_resources) for bundle in group.bundles) == wanted:
+            yield group
+
+
+def _pairs(bundle: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted((name, round(amount, 4)) for name, amount in bundle.items())
+
+
+def why_it_never_fits(demand: Demand, gpus: float = 0.0) -> str | None:
+    """What the cluster has, if its nodes can never hold a trial of `demand`; else None.
 
     `gpus` is what the coordinator reserves on this node. Waits while nodes are joining; where an autoscaler
     may bring others, there is no never.
@@ -128,19 +181,29 @@ def why_it_never_fits(resources: Mapping[str, Any], gpus: float = 0.0) -> str | 
 
     while True:
         nodes = [_left(node, gpus) for node in ray.nodes() if node["Alive"]]
-        if any(fits(resources, node) for node in nodes) or has_autoscaler():
+        if whole_trials(demand, nodes) or has_autoscaler():
             return None
         if not is_settling():
             break
         time.sleep(_LOOK_S)
-    names = sorted(set(_wanted(resources)) | {"CPU", "GPU"})
+    wanted = amounts(demand.resources)
+    names = sorted({*wanted, *(name for b in demand.bundles for name in amounts(b)), "CPU", "GPU"})
     have = "; ".join(
         f"node {i}: " + ", ".join(f"{name} {node.get(name, 0):g}" for name in names)
         for i, node in enumerate(nodes)
     )
-    asked = ", ".join(f"{k} {v:g}" for k, v in sorted(_wanted(resources).items()))
     beside = f" beside the searcher, which takes {gpus:g} GPU" if gpus else ""
-    return f"a trial asks for {asked}, and no node can hold it{beside} ({have})"
+    if not demand.bundles:
+        return f"a trial asks for {_shown(wanted)}, and no node can hold it{beside} ({have})"
+    workers = " + ".join(f"({_shown(amounts(bundle))})" for bundle in demand.bundles)
+    return (
+        f"a trial asks for {_shown(wanted)} and, for workers of its own ({demand.strategy}), {workers}, and "
+        f"the nodes cannot hold it in whole{beside} ({have})"
+    )
+
+
+def _shown(wanted: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {amount:g}" for name, amount in sorted(wanted.items())) or "nothing"
 
 
 def _left(node: Mapping[str, Any], gpus: float) -> dict[str, float]:

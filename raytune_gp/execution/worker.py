@@ -11,22 +11,26 @@ import asyncio
 import contextlib
 import functools
 import os
+import platform
 import sys
 import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
 from raytune_gp.execution.family import Family
+from raytune_gp.execution.foreign import Foreign
 from raytune_gp.execution.gpu import memory_left
 from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
+from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.resources import actor_options
+from raytune_gp.execution.shipping import NO_FREIGHT, Freight
 from raytune_gp.execution.sigterm import on_sigterm
 from raytune_gp.execution.vigil import Silence, answering, say_where_threads_are
 from raytune_gp.failures import FailureKind
@@ -34,6 +38,8 @@ from raytune_gp.messages import Interrupt, Item, Start
 from raytune_gp.space import SearchSpace
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.staging import remove_abandoned
+from raytune_gp.trainable.classes import WhenToSave
+from raytune_gp.trainable.missing import explain_missing
 from raytune_gp.trainable.run import Outcome, captured_output, run_attempt
 from raytune_gp.trainable.session import Session
 
@@ -80,9 +86,12 @@ class WorkerSettings:
     run: str
     coordinator: str
     storage_path: str
-    resources: Mapping[str, Any]
+    demand: Demand
     trainable: Payload
     parameters: Mapping[str, Any]
+    when_to_save: WhenToSave = field(default_factory=WhenToSave)
+    freight: Freight = NO_FREIGHT
+    foreign: Foreign = field(default_factory=Foreign)
 
 
 class Worker:
@@ -120,13 +129,18 @@ class Worker:
     # --- messages ---
 
     async def hello(self, term: int) -> dict[str, Any]:
-        """Who the worker is, and what it does."""
+        """Who the worker is, and what it does; once its node has the packages of its trials.
+
+        Where it is not `at_home`, it is to be ended and made again. Raises PythonEnvError.
+        """
         self._loop = asyncio.get_running_loop()
         self._term = max(self._term, term)
+        await asyncio.to_thread(self._settings.foreign.prepare)
         return {
             "node": ray.get_runtime_context().get_node_id(),
             "pid": os.getpid(),
             "current": self._current,
+            "at_home": self._settings.foreign.at_home,
         }
 
     async def alone(self) -> tuple[str, float]:
@@ -159,7 +173,7 @@ class Worker:
         self._current = self._last = key
         settings = self._settings
         emit = functools.partial(self._emit, command)
-        session = Session.of(command, emit, settings.run, self._storage, settings.resources)
+        session = Session.of(command, emit, settings.run, self._storage, settings.demand.resources)
         mode = self._interrupts.pop(key, None)
         if mode is not None:
             session.interrupt(mode)
@@ -173,7 +187,7 @@ class Worker:
             return
         key, session = (command.trial, command.attempt), self._session
         if self._current == key and session is not None:
-            session.interrupt(command.mode)
+            session.interrupt(command.mode, command.grace_s)
         elif key != self._last:
             self._interrupts[key] = command.mode
 
@@ -187,6 +201,14 @@ class Worker:
         if session is not None and self._current == key:
             return session.grace_left_s(command.grace_s)
         return MESSAGE_S if key == self._last else 0.0
+
+    async def relay(
+        self, attempt: tuple[str, int], metrics: Mapping[str, Any], checkpoint: Any, controller: Any
+    ) -> None:
+        """A report of the Ray Train run that `attempt` waits for; the run ends with its controller."""
+        session = self._session if attempt == self._current else None
+        if session is None or not await asyncio.to_thread(session.relay, metrics, checkpoint):
+            controller.abort.remote()
 
     # --- an attempt ---
 
@@ -203,7 +225,7 @@ class Worker:
         left = self._surroundings.restore(threads)
         if left is None and session.is_storing:
             left = "a checkpoint whose upload hangs"
-        if left is None and self._settings.resources.get("gpu"):
+        if left is None and self._settings.demand.resources.get("gpu"):
             failed = "its GPU in doubt: an error of CUDA spoils it for the whole process"
             left = failed if outcome.kind == "failed" else memory_left()
         if left is None and self._leaving:
@@ -228,12 +250,20 @@ class Worker:
             with self._storage.log_file(_log_of(command)) as log, captured_output(log), answering():
                 self._log = log
                 trainable, space = self._load()
-                outcome = run_attempt(trainable, space.from_json(command.config), session)
+                config = space.from_json(command.config)
+                when = self._settings.when_to_save
+                outcome = run_attempt(trainable, config, session, when, _node(), self._fit)
                 if outcome.error:
                     print(outcome.error, flush=True)
             return outcome
         except BaseException as error:
+            explain_missing(error, _node())
             return Outcome.failed(error, traceback.format_exc())
+
+    def _fit(self, trainer: Any, session: Session) -> None:
+        from raytune_gp.execution.ray_train import fit  # loads Ray Train
+
+        fit(trainer, session, self._storage, len(self._settings.demand.bundles))
 
     def _load(self) -> tuple[Any, SearchSpace]:
         """The trainable and the search space, unpickled at the first attempt."""
@@ -281,7 +311,7 @@ class Worker:
         self._leaving = True
         session, command = self._session, self._command
         if session is not None and command is not None and session.mode is None:
-            session.interrupt("evict")
+            session.interrupt("evict", DEPART_S)
             self._emit(command, "leaving", {"grace_s": DEPART_S})
         deadline = time.monotonic() + DEPART_S
         while self._current is not None and time.monotonic() < deadline:
@@ -324,18 +354,29 @@ class Worker:
                 self._end(command, Outcome("failed", why, FailureKind.SILENT), left)
 
 
+def _node() -> str:
+    """What to call the node in messages: the machine's name, and the first digits of Ray's."""
+    return f"{platform.node()} ({ray.get_runtime_context().get_node_id()[:8]})"
+
+
 def _log_of(command: Start) -> str:
     return f"trial_{command.trial}/log.txt"
 
 
 def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
-    """The actor of the worker called `worker`: the one that is there, else a new one."""
+    """The actor of the worker called `worker`: the one that is there, else a new one.
+
+    Its freight must be with Ray (`Freight.hand_in`).
+    """
     options = {
         "name": f"{run_id}/{worker}",
         "namespace": NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
         "max_restarts": 0,
-        **actor_options(settings.resources),
+        **actor_options(settings.demand.resources),
     }
+    runtime_env = settings.foreign.runtime_env(settings.freight.env)
+    if runtime_env:
+        options["runtime_env"] = runtime_env
     return ray.remote(Worker).options(**options).remote(run_id, worker, settings)

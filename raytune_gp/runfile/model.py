@@ -14,6 +14,8 @@ from raytune_gp.naming import near
 from raytune_gp.runfile.document import Document, parse
 from raytune_gp.runfile.domains import SpellingError, read_space
 from raytune_gp.settings import check_name
+from raytune_gp.trainable.patterns import metric_definitions
+from raytune_gp.trainable.script import METRIC_TIMEOUT_S
 
 __all__ = ["CheckpointSettings", "RunFile", "changed", "load"]
 
@@ -47,11 +49,22 @@ class _Strict(BaseModel):
 
 
 class CheckpointSettings(_Strict):
-    """Which checkpoints of each trial stay, as `tune.CheckpointConfig`."""
+    """Which checkpoints of each trial stay, and when class trainables are saved: `tune.CheckpointConfig`."""
 
     num_to_keep: Annotated[int, Field(ge=1)] | None = None
     checkpoint_score_attribute: Text | None = None
     checkpoint_score_order: Literal["max", "min"] = "max"
+    checkpoint_frequency: Annotated[int, Field(ge=0)] = 0
+    checkpoint_at_end: bool = False
+
+
+class PythonEnvSettings(_Strict):
+    """Packages of the trainable's own, as `tune.PythonEnv`."""
+
+    requirements: Annotated[list[Text], Field(min_length=1)]
+    python: Text | None = None
+    """A version in quotes, or a path relative to the run file's directory."""
+    pip_options: list[Text] = []
 
 
 class RunFile(_Strict):
@@ -61,8 +74,17 @@ class RunFile(_Strict):
     """`module:function`, found in `working_dir` or installed; or else:"""
     command: Annotated[list[str | int | float], Field(min_length=1)] | None = None
     """a program and its fixed arguments, to which each hyperparameter is added as `--name value`;"""
-    metrics: Annotated[dict[str, str], Field(min_length=1)] | None = None
-    """and for each metric a regular expression that finds its number in what the program prints."""
+    metrics: (
+        Annotated[dict[str, str], Field(min_length=1)]
+        | Annotated[list[dict[str, str]], Field(min_length=1)]
+        | None
+    ) = None
+    """and for each metric a regular expression that finds its number in what the program prints; or a list of
+    SageMaker's definitions, each with `Name` and `Regex`."""
+    data: Annotated[str, Field(min_length=1)] | dict[str, Text] | None = None
+    """Directories of input data by channel, which a program finds in `SM_CHANNEL_…`; or one alone."""
+    metric_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = METRIC_TIMEOUT_S
+    """How long a program may take to its first metric, as long as no trial of the run has reported any."""
     space: dict[str, Any]
     metric: Text
     mode: Literal["max", "min"]
@@ -88,22 +110,38 @@ class RunFile(_Strict):
     report_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
     grace_period_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     detached: bool = False
+    runtime_env: dict[str, Any] | None = None
+    """Ray's; its `working_dir` and `py_modules` are relative to the run file's directory too, and are sent to
+    every node."""
     env: dict[Annotated[str, AfterValidator(_variable)], str | int | float] = {}
     """Environment variables of the trainable."""
+    python_env: PythonEnvSettings | None = None
     working_dir: Text = "."
-    """Where the trainable runs and is looked for; a directory that every node can see."""
+    """Where the trainable runs and is looked for; a directory that every node can see. Not beside a
+    `working_dir` in `runtime_env`, which takes its place."""
 
     @model_validator(mode="after")
     def _one_trainable(self) -> RunFile:
         if (self.trainable is None) == (self.command is None):
             raise ValueError("give either trainable (module:function) or command, and not both")
+        if "working_dir" in (self.runtime_env or {}) and "working_dir" in self.model_fields_set:
+            raise ValueError("working_dir is given twice: leave out the one outside of runtime_env")
         if self.command is not None and not self.metrics:
             raise ValueError("a command needs metrics: for each metric a regular expression with one group")
         if self.trainable is not None and self.metrics:
             raise ValueError("metrics are for a command; a trainable function reports its metrics itself")
-        if self.metrics and self.metric not in self.metrics:
-            raise ValueError(f"metric is {self.metric!r}, and metrics has only {', '.join(self.metrics)}")
+        if self.trainable is not None and self.data:
+            raise ValueError("data is for a command; a trainable function knows its data itself")
+        if self.metrics:
+            names = list(self.definitions)
+            if self.metric not in names:
+                raise ValueError(f"metric is {self.metric!r}, and metrics has only {', '.join(names)}")
         return self
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Metric name to pattern, of a command. Raises SpecError for what defines none."""
+        return metric_definitions(self.metrics or {})
 
 
 def load(path: Path) -> tuple[RunFile, dict[str, Any], str]:
@@ -204,5 +242,6 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 def _near(key: str, parents: tuple[Any, ...]) -> str:
     """The end of a message on an unknown key: what it may have meant, or what there is."""
-    known = list((CheckpointSettings if parents == ("checkpoint",) else RunFile).model_fields)
+    inner: dict[str, type[BaseModel]] = {"checkpoint": CheckpointSettings, "python_env": PythonEnvSettings}
+    known = list(inner.get(".".join(map(str, parents)), RunFile).model_fields)
     return near(key, known) or f"; there are {', '.join(known)}"

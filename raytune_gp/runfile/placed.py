@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_gp.errors import TrainableError
+from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trial import Config
 
 __all__ = ["Named", "Placed"]
@@ -48,38 +49,48 @@ class Named:
 
 @dataclass(frozen=True)
 class Placed:
-    """A trainable that runs in `directory`, with that first on the path of imports, and with `env` added."""
+    """A trainable that runs in `directory`, with that first on the path of imports, and with `env` added.
+
+    Where the directory is `sent` to the workers, it is their working directory that it runs in. The packages
+    of `python_env` are a function's; a script has its own field for them.
+    """
 
     trainable: Any
     directory: str
     env: Mapping[str, str] = field(default_factory=dict)
+    sent: bool = False
+    python_env: PythonEnv | None = None
 
     @property
     def function(self) -> Any:
         """What runs in the end: the function that is named, or the script."""
-        with self._in_place():
+        with self._in(self.directory):
             return getattr(self.trainable, "function", self.trainable)
 
     def __call__(self, config: Config) -> Any:
-        with self._in_place():
+        with self.in_place():
             return self.trainable(config)
 
     def __str__(self) -> str:
         return str(self.trainable)
 
+    def in_place(self) -> contextlib.AbstractContextManager[None]:
+        """This process where the trainable runs, for what a call of it gives: an object with steps."""
+        return self._in(os.getcwd() if self.sent else self.directory)
+
     @contextlib.contextmanager
-    def _in_place(self) -> Iterator[None]:
+    def _in(self, directory: str) -> Iterator[None]:
         """This process in the directory and with the environment, and as it was afterwards.
 
         The path of imports stays, for what the trainable imports later, in threads of its own.
         """
         before = dict(os.environ)
-        if self.directory not in sys.path:
-            sys.path.insert(0, self.directory)
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
         inherited = [p for p in (before.get("PYTHONPATH"),) if p]
-        os.environ.update({"PYTHONPATH": os.pathsep.join([self.directory, *inherited]), **self.env})
+        os.environ.update({"PYTHONPATH": os.pathsep.join([directory, *inherited]), **self.env})
         try:
-            with contextlib.chdir(self.directory):
+            with contextlib.chdir(directory):
                 yield
         finally:
             os.environ.clear()

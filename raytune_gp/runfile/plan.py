@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import SpecError
-from raytune_gp.execution.resources import check_resources
+from raytune_gp.execution.foreign import check_python_env
+from raytune_gp.execution.resources import check_demand
+from raytune_gp.execution.shipping import check_runtime_env
 from raytune_gp.runfile.model import RunFile, changed, load
 from raytune_gp.runfile.placed import Named, Placed
 from raytune_gp.schedulers import resolve_scheduler
@@ -27,8 +30,9 @@ from raytune_gp.settings import (
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import UNLIMITED
 from raytune_gp.trainable.parameters import resources_of
+from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trainable.run import check_trainable
-from raytune_gp.trainable.script import Script
+from raytune_gp.trainable.script import Script, check_channels
 from raytune_gp.trial import Metric
 
 __all__ = ["Checked", "Plan", "read_plan"]
@@ -57,10 +61,29 @@ class Plan:
     @property
     def directory(self) -> Path:
         """Where the trainable runs. Raises SpecError where there is no such directory."""
-        directory = self._near(self.file.working_dir)
+        directory = self._near(self._sent or self.file.working_dir)
         if not directory.is_dir():
             raise SpecError(f"working_dir is {str(directory)!r}, which is no directory: create or correct it")
         return directory
+
+    @property
+    def _sent(self) -> str | None:
+        """The directory here that is sent to every node, for the trainable to run in its copy."""
+        directory = (self.file.runtime_env or {}).get("working_dir")
+        return directory if isinstance(directory, str) and "://" not in directory else None
+
+    @property
+    def runtime_env(self) -> dict[str, Any] | None:
+        """Ray's runtime environment, with the paths in it in full. Raises SpecError."""
+        if self.file.runtime_env is None:
+            return None
+        found = dict(self.file.runtime_env)
+        if self._sent is not None:
+            found["working_dir"] = str(self.directory)
+        if isinstance(found.get("py_modules"), list):
+            modules = map(str, found["py_modules"])
+            found["py_modules"] = [m if "://" in m else str(self._near(m)) for m in modules]
+        return found
 
     def _near(self, path: str) -> Path:
         """A path of the run file as an absolute one; it is relative to the file's directory."""
@@ -74,10 +97,31 @@ class Plan:
         """The function or the program, in its directory. Raises SpecError for a bad regular expression."""
         directory = str(self.directory)
         env = {name: str(value) for name, value in self.file.env.items()}
+        sent = "working_dir" in (self.file.runtime_env or {})
         if self.file.trainable is not None:
-            return Placed(Named(self.file.trainable), directory, env)
-        command = [str(part) for part in self.file.command or ()]
-        return Placed(Script(command, self.file.metrics or {}), directory, env)
+            return Placed(Named(self.file.trainable), directory, env, sent, self.python_env)
+        file = self.file
+        data = {name: str(self._near(path)) for name, path in check_channels(file.data).items()}
+        command = [str(part) for part in file.command or ()]
+        script = Script(
+            command,
+            file.definitions,
+            data=data,
+            metric_timeout_s=file.metric_timeout_s,
+            python_env=self.python_env,
+        )
+        return Placed(script, directory, env, sent)
+
+    @property
+    def python_env(self) -> PythonEnv | None:
+        """The packages that the trainable has of its own. Raises SpecError."""
+        given = self.file.python_env
+        if given is None:
+            return None
+        python = given.python
+        if python is not None and os.sep in python:
+            python = str(self._near(python))
+        return PythonEnv(tuple(given.requirements), python, tuple(given.pip_options))
 
     @property
     def name(self) -> str:
@@ -113,6 +157,7 @@ class Plan:
             "config": self.space,
             "name": self.name,
             "resources_per_trial": resources_of(trainable.function, file.resources_per_trial),
+            "runtime_env": self.runtime_env,
             "storage_path": self.storage_path,
             "checkpoint_config": CheckpointConfig(**file.checkpoint.model_dump()),
             "run_file": self.origin,
@@ -133,14 +178,21 @@ class Plan:
         searcher, searcher_about = resolve_searcher(file.search_alg, space, metric, file.seed)
         _, scheduler_about = resolve_scheduler(file.scheduler, metric)
         guesses = make_guesses(file.points_to_evaluate, space)
-        resources = check_resources(resources_of(function, file.resources_per_trial))
+        check_runtime_env(self.runtime_env or {}, "ray")
+        check_python_env(self.trainable, self.runtime_env or {}, "ray")
+        resources = check_demand(resources_of(function, file.resources_per_trial)).resources
         trials = total_trials(file.num_samples, space, searcher, len(guesses))
         return Checked(space, trials, searcher_about, scheduler_about, resources)
 
     def _check_program(self) -> None:
-        """Raise SpecError where the program of `command`, or the script that Python runs, is not there."""
+        """Raise SpecError where the program of `command`, its script in Python, or its data is not there."""
         if self.file.command is None:
             return
+        for name, path in check_channels(self.file.data).items():
+            if not self._near(path).exists():
+                raise SpecError(
+                    f"the channel {name!r} of data is {str(self._near(path))!r}, which is not there"
+                )
         program, *rest = map(str, self.file.command)
         with contextlib.chdir(self.directory):
             if program != "python" and shutil.which(program) is None:

@@ -23,12 +23,15 @@ from raytune_gp.storage.staging import StagingDirectory
 
 __all__ = ["Checkpoint", "Storage", "checkpoint_name"]
 
-_CHECKPOINT = re.compile(r"checkpoint_(\d+)_(\d+)(\.partial)?")
+_CHECKPOINT = re.compile(r"checkpoint_(\d+)_(\d+)(?:_(\d+))?(\.partial)?")
 
 
-def checkpoint_name(attempt: int, step: int) -> str:
-    """The directory name of a checkpoint; names sort as the checkpoints were made."""
-    return f"checkpoint_{attempt:03d}_{step:06d}"
+def checkpoint_name(attempt: int, step: int, again: int = 0) -> str:
+    """The directory name of a checkpoint; names sort as the checkpoints were made.
+
+    `again` numbers the checkpoints of one step: one that is stored is never written over.
+    """
+    return f"checkpoint_{attempt:03d}_{step:06d}" + (f"_{again:03d}" if again else "")
 
 
 class Checkpoint:
@@ -204,6 +207,6 @@ class Storage:
         return self.filesystem.get_file_info(selector)
 
 
-def _made(name: str) -> tuple[int, int]:
+def _made(name: str) -> tuple[int, int, int]:
     match = _CHECKPOINT.fullmatch(name)
-    return (int(match[1]), int(match[2])) if match else (-1, -1)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (-1, -1, -1)

@@ -10,7 +10,7 @@ import errno
 import re
 from collections.abc import Iterator
 
-from raytune_gp.errors import CheckpointError, ReportError
+from raytune_gp.errors import CheckpointError, MetricMissingError, ReportError
 from raytune_gp.failures import FailureKind
 
 __all__ = ["kind_of"]
@@ -59,6 +59,8 @@ def _kind_of_one(error: BaseException) -> FailureKind | None:
         return FailureKind.DISK_FULL
     if isinstance(error, CheckpointError):
         return FailureKind.STORAGE
+    if isinstance(error, MetricMissingError):
+        return FailureKind.METRIC_MISSING
     if isinstance(error, ReportError):
         return FailureKind.UNREPORTABLE
     module, name = type(error).__module__ or "", type(error).__name__

@@ -22,8 +22,9 @@ from raytune_gp.errors import TrainableError
 __all__ = ["Lines", "Program", "end_processes"]
 
 POLL_S = 0.1
+LISTEN_S = 0.01
 TERMINATE_S = 5.0
-"""So long a program may take to end after SIGTERM, before SIGKILL."""
+"""So long a program may take to end after SIGTERM, before SIGKILL, where nothing else is said."""
 
 LONGEST = 1 << 20
 """So many characters without an end are a line: a program that never ends one must not fill the memory."""
@@ -51,45 +52,80 @@ class Program:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a null character in an argument
             raise TrainableError(f"the program {command[0]!r} cannot be started: {error}") from error
+        assert self._process.stdout is not None
+        self._stream = self._process.stdout
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._stream, selectors.EVENT_READ)
+        self._lines = Lines()
 
-    def lines(self, check: Callable[[], None]) -> Iterator[str]:
-        """Each line as the program writes it, until it has ended; `check` is called every POLL_S or sooner.
+    def output(self, check: Callable[[], None]) -> Iterator[list[str]]:
+        """The lines that the program writes, as they come, until it has ended.
 
-        The output's end alone says nothing: a program may close it and go on, and a child that it has left
-        behind may hold it open.
+        `check` is called before each batch of them, and every POLL_S or sooner. The output's end alone says
+        nothing: a program may close it and go on, and a child that it has left behind may hold it open.
         """
-        process = self._process
-        assert process.stdout is not None
-        lines, late = Lines(), 0
-        with process.stdout as stream, selectors.DefaultSelector() as selector:
-            selector.register(stream, selectors.EVENT_READ)
-            while True:
-                check()
-                ended = process.poll() is not None
-                if not selector.get_map():
-                    if ended:
-                        break
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(POLL_S)
-                elif selector.select(0 if ended else POLL_S):
-                    chunk = os.read(stream.fileno(), _CHUNK)
-                    late += len(chunk) if ended else 0
-                    if not chunk or late > _PIPE_HOLDS:
-                        selector.unregister(stream)
-                    yield from lines.feed(chunk)
-                elif ended:
+        late = 0
+        while True:
+            check()
+            ended = self._process.poll() is not None
+            if self._stream.closed:
+                if ended:
                     break
-        yield from lines.finish()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(POLL_S)
+            elif self._waits(0 if ended else POLL_S):
+                size, lines = self._read()
+                late += size if ended else 0
+                if late > _PIPE_HOLDS:
+                    self._close()
+                yield lines
+            elif ended:
+                break
+        yield self._lines.finish()
 
-    def end(self) -> int:
+    def end(self, hear: Callable[[list[str]], None], terminate_s: float = TERMINATE_S) -> int:
         """End the program and everything that it has started: SIGTERM, then SIGKILL. Returns its exit code.
 
-        The code is a signal's negative number where a signal ended it, as in `subprocess`.
+        It has `terminate_s` seconds after SIGTERM, and the lines that it prints meanwhile are heard: were its
+        output closed, it would die of that instead of saving itself. The code is a signal's negative number
+        where a signal ended it, as in `subprocess`.
         """
-        end_processes(self._family, TERMINATE_S)
-        return self._process.wait(timeout=TERMINATE_S)
+
+        def listen() -> None:
+            if self._stream.closed:
+                time.sleep(LISTEN_S)
+            elif self._waits(LISTEN_S):
+                hear(self._read()[1])
+
+        try:
+            end_processes(self._family, terminate_s, listen)
+            code = self._process.wait(timeout=TERMINATE_S)
+            late = 0
+            while not self._stream.closed and late < _PIPE_HOLDS and self._waits(0):
+                size, lines = self._read()
+                late += size
+                hear(lines)
+        finally:
+            self._close()
+        hear(self._lines.finish())
+        return code
+
+    def _waits(self, seconds: float) -> bool:
+        """Whether output, or its end, comes within so many seconds."""
+        return bool(self._selector.select(seconds))
+
+    def _read(self) -> tuple[int, list[str]]:
+        """How many bytes came, and the lines that they end; at the end of the output, it is closed."""
+        chunk = os.read(self._stream.fileno(), _CHUNK)
+        if not chunk:
+            self._close()
+        return len(chunk), self._lines.feed(chunk)
+
+    def _close(self) -> None:
+        self._selector.close()
+        self._stream.close()
 
     def _family(self) -> list[psutil.Process]:
         """What lives of the program and its descendants: its process group, and what has inherited its mark.
@@ -105,10 +141,16 @@ class Program:
             return False
 
 
-def end_processes(find: Callable[[], list[psutil.Process]], terminate_s: float) -> None:
+def _pause() -> None:
+    time.sleep(LISTEN_S)
+
+
+def end_processes(
+    find: Callable[[], list[psutil.Process]], terminate_s: float, pause: Callable[[], None] = _pause
+) -> None:
     """SIGTERM to the processes that `find` gives, then SIGKILL to those that it still gives.
 
-    Each time they have `terminate_s` seconds to end.
+    Each time they have `terminate_s` seconds to end, while `pause`, a short one, is called again and again.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         living = find()
@@ -117,7 +159,7 @@ def end_processes(find: Callable[[], list[psutil.Process]], terminate_s: float) 
                 process.send_signal(number)
         deadline = time.monotonic() + terminate_s
         while living and time.monotonic() < deadline:
-            time.sleep(0.01)
+            pause()
             living = [process for process in living if _lives(process)]
 
 
@@ -153,7 +195,7 @@ class Lines:
 
     def finish(self) -> list[str]:
         """The last line, where nothing ends it."""
-        rest = self._rest + self._decoder.decode(b"", final=True)
+        rest, self._rest = self._rest + self._decoder.decode(b"", final=True), ""
         return [rest] if rest else []
 
 

@@ -1,4 +1,4 @@
-"""Run one attempt of a trainable function: call it, keep its output, and say how it ended."""
+"""Run one attempt of a trainable: call it, keep its output, and say how it ended."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from raytune_gp.errors import TrainableError, TrialInterrupted
 from raytune_gp.failures import FailureKind
 from raytune_gp.secrets import without_secrets
 from raytune_gp.trainable.blame import kind_of
+from raytune_gp.trainable.classes import WhenToSave, is_stepped, run_steps
+from raytune_gp.trainable.missing import explain_missing
+from raytune_gp.trainable.parameters import Equipped
 from raytune_gp.trainable.session import Session, activate
 from raytune_gp.trial import Config
 
-__all__ = ["Outcome", "captured_output", "check_trainable", "run_attempt", "trainable_name"]
+__all__ = ["Outcome", "captured_output", "check_trainable", "is_trainer", "run_attempt", "trainable_name"]
 
 LONGEST_ERROR = 20_000
 """Characters of an error that are kept."""
@@ -46,27 +50,46 @@ class Outcome:
         return {"outcome": self.kind, "error": self.error, "failure": self.failure, **more}
 
 
-def run_attempt(trainable: Trainable, config: Config, session: Session) -> Outcome:
-    """Call `trainable(config)` under `session`. A dictionary that it returns is its last report.
+def run_attempt(
+    trainable: Trainable,
+    config: Config,
+    session: Session,
+    when: WhenToSave | None = None,
+    node: str | None = None,
+    fit: Callable[[Any, Session], None] | None = None,
+) -> Outcome:
+    """Call `trainable(config)` under `session`.
 
-    Ctrl-C, which Python raises in the main thread alone, is the user's and passes through.
+    A dictionary that it returns is its last report. A class trainable, which gives an object, is taken
+    through its steps and saved `when` that says so; a trainer of Ray Train goes to `fit`. A module that is
+    missing on `node`, a worker's, is explained. Ctrl-C, which Python raises in the main thread alone, is
+    the user's and passes through.
     """
     activate(session)
     try:
-        result = trainable(config)
-        if isinstance(result, Mapping):
-            session.report(result)
+        with getattr(trainable, "in_place", contextlib.nullcontext)():
+            result = trainable(config)
+            if isinstance(result, Mapping):
+                session.report(result)
+            elif is_stepped(result):
+                run_steps(result, session, when or WhenToSave())
+            elif is_trainer(result):
+                _fit(result, session, fit)
         outcome = Outcome("completed")
     except TrialInterrupted:
         outcome = Outcome("interrupted")
-    except SystemExit as error:
-        ok = error.code in (None, 0)
-        message = f"the trainable exited with {error.code}"
-        outcome = Outcome("completed") if ok else Outcome.failed(error, message)
-    except BaseException as error:
+    except SystemExit as left:
+        ok = left.code in (None, 0)
+        message = f"the trainable exited with {left.code}"
+        outcome = Outcome("completed") if ok else Outcome.failed(left, message)
+    except BaseException as raised:
+        error = session.verdict or raised
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
-        outcome = Outcome.failed(error, _traceback())
+        if node is not None:
+            explain_missing(error, node)
+        ended = isinstance(error, TrialInterrupted)
+        outcome = Outcome("interrupted") if ended else Outcome.failed(error, _traceback(error))
     finally:
         activate(None)
     try:
@@ -85,14 +108,34 @@ def _kept(text: str) -> str:
     return text if left_out <= 0 else f"{text[:half]}\n… {left_out} characters …\n{text[-half:]}"
 
 
-def _traceback() -> str:
-    """The current exception's traceback from the trainable's first frame on; never raises itself."""
+def is_trainer(trainable: Any) -> bool:
+    """Whether it is a trainer of Ray Train, such as a `TorchTrainer`."""
+    return hasattr(trainable, "scaling_config") and callable(getattr(trainable, "fit", None))
+
+
+def _fit(trainer: Any, session: Session, fit: Callable[[Any, Session], None] | None) -> None:
+    if fit is None:
+        raise TrainableError(
+            f'{type(trainer).__name__} starts workers of its own on Ray: it needs executor="ray", and '
+            f"tune.with_resources(train, scaling_config), so that their room is reserved"
+        )
+    fit(trainer, session)
+
+
+def _traceback(error: BaseException) -> str:
+    """The exception's traceback from the trainable's first frame on; never raises itself."""
     try:
-        kind, error, trace = sys.exc_info()
-        frames = trace.tb_next if trace is not None and trace.tb_next is not None else trace
-        return "".join(traceback.format_exception(kind, error, frames)).rstrip()
+        frames = error.__traceback__
+        while frames is not None and frames.tb_next is not None and _is_ours(frames):
+            frames = frames.tb_next
+        return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
     except Exception:
-        return f"{sys.exc_info()[0]}: the exception could not be shown"
+        return f"{type(error)}: the exception could not be shown"
+
+
+def _is_ours(frame: TracebackType) -> bool:
+    """Whether this frame is of the modules around this one, which call what the user wrote."""
+    return Path(frame.tb_frame.f_code.co_filename).parent == Path(__file__).parent
 
 
 @contextlib.contextmanager
@@ -130,10 +173,18 @@ def check_trainable(trainable: Any) -> None:
     """Raise TrainableError unless `trainable` can be called with one config."""
     if not callable(trainable):
         raise TrainableError(
-            f"the trainable is {trainable!r}; it must be a function of one config, or tune.Script([...])"
+            f"the trainable is {trainable!r}; it must be a function of one config, a subclass of "
+            f"tune.Trainable, tune.Script([...]), or a trainer of Ray Train"
         )
+    function = trainable.function if isinstance(trainable, Equipped) else trainable
+    if isinstance(function, type) and not is_stepped(function):
+        raise TrainableError(
+            f"the trainable {trainable_name(trainable)} is a class without step(): derive it from "
+            f"tune.Trainable, or give a function"
+        )
+    parameters = trainable.parameters if isinstance(trainable, Equipped) else {}
     try:
-        inspect.signature(trainable).bind({})
+        inspect.signature(function).bind({}, **parameters)
     except TypeError as error:
         raise TrainableError(
             f"the trainable {trainable_name(trainable)} cannot be called with one config: {error}; it must "

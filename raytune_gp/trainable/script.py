@@ -1,108 +1,65 @@
 """Any program as a trainable: hyperparameters on its command line, metrics scraped from what it prints.
 
-This is SageMaker's contract for training jobs: `--name value` arguments, and a regular expression a metric.
+This is SageMaker's contract for training jobs: `--name value` arguments and `SM_` variables, directories for
+checkpoints and the model, and a regular expression a metric. docs/scripts.md has all of it in one table.
 """
 
 from __future__ import annotations
 
-import operator
+import os
+import re
 import signal
+import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import regex
-
-from raytune_gp.errors import SpecError, TrainableError
-from raytune_gp.trainable.program import Program
+from raytune_gp.errors import MetricMissingError, SpecError, TrainableError
+from raytune_gp.trainable.env_building import interpreter
+from raytune_gp.trainable.folders import Folders
+from raytune_gp.trainable.patterns import Definitions, metric_definitions
+from raytune_gp.trainable.program import POLL_S, Program
+from raytune_gp.trainable.python_env import PythonEnv
+from raytune_gp.trainable.sagemaker_env import flat, sagemaker_environment
+from raytune_gp.trainable.scraper import Scraper
 from raytune_gp.trainable.session import Session, current_session
 from raytune_gp.trial import Config
 
-__all__ = ["Scraper", "Script"]
+__all__ = ["METRIC_TIMEOUT_S", "Script", "check_channels"]
+
+METRIC_TIMEOUT_S = 3600.0
+"""So long the first trials of a run may take to their first metric, in seconds. An epoch of a large model may
+take most of an hour; a pattern that matches nothing is better found by `raytune-gp check`."""
 
 ERROR_LINES = 20
 LONGEST_ERROR_LINE = 500
 """Characters of each of these lines that go into the error."""
 
-LONGEST_SCANNED = 10_000
-"""Characters of a line that metrics are looked for in."""
+ENDED_WELL = (0, 128 + signal.SIGTERM)
+"""Exit codes of a program that has saved what it had to; the second one is that of a handler of SIGTERM."""
 
-SCAN_S = 2.0
-"""How long a pattern may take for a line, in seconds: nested repeats can take years."""
-
-
-class Scraper:
-    """Finds metrics in lines and gathers them into reports.
-
-    A report is complete when every metric was seen, or when one is seen again: a program may print the
-    metrics of an epoch in several lines, and some of them not each time.
-
-    Of a line only the first LONGEST_SCANNED characters count.
-    """
-
-    def __init__(self, metrics: Mapping[str, str]):
-        self._patterns = {name: _compile(name, pattern) for name, pattern in metrics.items()}
-        self._found: dict[str, float] = {}
-
-    def feed(self, line: str) -> list[dict[str, float]]:
-        """The reports that `line` completes, in order. Raises TrainableError where a pattern is too slow."""
-        line = line[:LONGEST_SCANNED]
-        matches = [(m.start(), name, m[1]) for name in self._patterns for m in self._find(name, line)]
-        reports = []
-        for _, name, text in sorted(matches, key=operator.itemgetter(0)):
-            try:
-                value = float(text)
-            except (TypeError, ValueError):
-                continue
-            if name in self._found:
-                reports.append(self._take())
-            self._found[name] = value
-            if len(self._found) == len(self._patterns):
-                reports.append(self._take())
-        return reports
-
-    def _find(self, name: str, line: str) -> list[Any]:
-        pattern = self._patterns[name]
-        try:
-            return list(pattern.finditer(line, timeout=SCAN_S, concurrent=True))
-        except TimeoutError:
-            raise TrainableError(
-                f"the pattern of metric {name!r} is {pattern.pattern!r}, and takes more than {SCAN_S:g} s "
-                f"for a line of {len(line)} characters: avoid a repeat within a repeat, such as (a+)+"
-            ) from None
-
-    def finish(self) -> list[dict[str, float]]:
-        """What is left at the end of the output."""
-        return [self._take()] if self._found else []
-
-    def _take(self) -> dict[str, float]:
-        found, self._found = self._found, {}
-        return found
-
-
-def _compile(name: str, pattern: str) -> Any:
-    try:
-        compiled = regex.compile(pattern)
-    except (regex.error, RecursionError, OverflowError, ValueError) as error:
-        raise SpecError(
-            f"the pattern of metric {name!r} is {pattern!r}, no regular expression: {error}"
-        ) from None
-    if compiled.groups != 1:
-        raise SpecError(
-            f"the pattern of metric {name!r} is {pattern!r}, with {compiled.groups} groups; it must have "
-            f"one, around the number, as in accuracy=([0-9.eE+-]+)"
-        )
-    return compiled
+_VARIABLE = re.compile(r"\$(?:\{(SM_[\w.-]+)\}|(SM_\w+))")
+_CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Script:
     """A trainable that runs a program.
 
     Args:
-        command: the program and its fixed arguments, as a list; never a shell string.
-        metrics: metric name to a regular expression whose one group is the number.
+        command: the program and its fixed arguments, as a list; never a shell string. `$SM_MODEL_DIR` and the
+            other variables of SageMaker's are filled in.
+        metrics: metric name to a regular expression whose one group is the number, or with `{float}` in its
+            place; or a list of SageMaker's definitions, `{"Name": …, "Regex": …}`.
         env: environment variables to add.
+        data: the directories of the input data by channel, for SM_CHANNEL_TRAIN and its like; one directory
+            alone is the channel `training`. Every node must see them.
+        python_env: packages of its own: the command's `python` is that of this environment, whose programs
+            are found first, too. Each node makes it once, before its first trial.
+        metric_timeout_s: so many seconds a trial may take to print its first metric, as long as no trial of
+            the run has; None for no limit.
 
     Hyperparameters follow as `--name value`; an underscore stays one, a nested name is joined by dots, True
     and False are written `true` and `false`. Output goes to the trial's log. The program runs in a process
@@ -110,58 +67,180 @@ class Script:
     """
 
     def __init__(
-        self, command: Sequence[str], metrics: Mapping[str, str], env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        metrics: Definitions,
+        env: Mapping[str, str] | None = None,
+        data: str | Mapping[str, str] | None = None,
+        metric_timeout_s: float | None = METRIC_TIMEOUT_S,
+        python_env: PythonEnv | None = None,
     ):
         if isinstance(command, str) or not command:
             raise SpecError(
                 f'command is {command!r}; it must be a list such as ["python", "train.py"]: a string would '
                 f"need a shell"
             )
-        if not metrics:
-            raise SpecError("metrics is empty; it must have at least the metric to optimise")
         Scraper(metrics)
+        if metric_timeout_s is not None and not metric_timeout_s > 0:
+            raise SpecError(f"metric_timeout_s is {metric_timeout_s!r}; it must be above 0, or None")
         self.command = [str(part) for part in command]
-        self.metrics = dict(metrics)
+        self.metrics = metric_definitions(metrics)
         self.env = {name: str(value) for name, value in (env or {}).items()}
+        self.data = check_channels(data)
+        self.metric_timeout_s = metric_timeout_s
+        if python_env is not None and not isinstance(python_env, PythonEnv):
+            raise SpecError(f"python_env is {python_env!r}; it must be a tune.PythonEnv")
+        self.python_env = python_env
 
     def __repr__(self) -> str:
         return f"Script({' '.join(self.command)})"
 
-    def arguments(self, config: Config, prefix: str = "") -> list[str]:
+    def arguments(self, config: Config) -> list[str]:
         """The command-line arguments for `config`."""
-        arguments: list[str] = []
-        for name, value in config.items():
-            if isinstance(value, Mapping):
-                arguments += self.arguments(dict(value), f"{prefix}{name}.")
-            else:
-                arguments += [f"--{prefix}{name}", _text(value)]
-        return arguments
+        pairs = flat(config).items()
+        return [part for name, value in pairs for part in (f"--{name}", _text(value))]
 
     def __call__(self, config: Config) -> None:
-        """Run the program to its end, and report what it prints. Raises TrainableError on a bad exit code."""
-        session = current_session()
-        name, *fixed = self.command
-        command = [sys.executable if name == "python" else name, *fixed, *self.arguments(config)]
-        program = Program(command, self.env)
-        try:
-            tail = self._follow(program.lines(session.check), session)
-        finally:
-            code = program.end()
-        if code != 0:
-            raise TrainableError(_exit_message(code, tail))
+        """Run the program to its end, and report what it prints.
 
-    def _follow(self, lines: Iterable[str], session: Session) -> Sequence[str]:
-        """Log and report `lines` as they come; returns the last ones."""
-        scraper = Scraper(self.metrics)
-        tail: deque[str] = deque(maxlen=ERROR_LINES)
-        for line in lines:
-            print(line, flush=True)
-            tail.append(line)
-            for report in scraper.feed(line):
-                session.report(report)
-        for report in scraper.finish():
-            session.report(report)
-        return tail
+        Raises TrainableError where it cannot be started or ends badly, MetricMissingError where it prints no
+        metric.
+        """
+        session = current_session()
+        with Folders(session) as folders:
+            variables = self._variables(config, session, folders)
+            name, *fixed = (_filled_in(part, variables) for part in self.command)
+            python, found_first = self._python(session)
+            command = [python if name == "python" else name, *fixed, *self.arguments(config)]
+            program = Program(command, {**variables, **found_first, **self.env})
+            watch = _Watch(self, session, folders)
+            try:
+                watch.follow(program.output(watch.check))
+            finally:
+                code = program.end(watch.log, terminate_s=session.grace_s / 2)
+                folders.finish(ended_well=code in ENDED_WELL)
+            if code != 0:
+                raise TrainableError(watch.with_last_lines("TrainableError", _ended(code)))
+            watch.require_metric()
+
+    def _python(self, session: Session) -> tuple[str, dict[str, str]]:
+        """The interpreter that `python` stands for, and the variables by which its programs are found."""
+        if self.python_env is None:
+            return sys.executable, {}
+        python = interpreter(self.python_env, session.check)
+        programs = os.path.dirname(python)
+        path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
+        return python, {"PATH": path, "VIRTUAL_ENV": os.path.dirname(programs), "PYTHONHOME": ""}
+
+    def _variables(self, config: Config, session: Session, folders: Folders) -> dict[str, str]:
+        directories = {
+            "model_dir": folders.model,
+            "checkpoint_dir": folders.checkpoints,
+            "output_dir": folders.output,
+            "output_data_dir": folders.output_data,
+        }
+        channels = {name: Path(path).expanduser().absolute() for name, path in self.data.items()}
+        for name, path in channels.items():
+            if not path.exists():
+                raise TrainableError(
+                    f"the channel {name!r} of data is {str(path)!r}, which is not on {socket.gethostname()}: "
+                    f"every node must see it under this path"
+                )
+        return sagemaker_environment(config, self.arguments(config), session.context, directories, channels)
+
+
+class _Watch:
+    """Follows what a program prints: logs it, reports the metrics in it, and sees that there are any."""
+
+    def __init__(self, script: Script, session: Session, folders: Folders):
+        self._session = session
+        self._folders = folders
+        self._metrics = script.metrics
+        self._limit_s = script.metric_timeout_s
+        self._scraper = Scraper(script.metrics)
+        self._tail: deque[str] = deque(maxlen=ERROR_LINES)
+        self._began = time.monotonic()
+
+    def follow(self, output: Iterable[list[str]]) -> None:
+        """Log and report the lines of `output` as they come."""
+        for lines in output:
+            self.log(lines)
+            for line in lines:
+                self._report(self._scraper.feed(line))
+                if self._scraper.took_s > POLL_S:
+                    self.check()
+        self._report(self._scraper.finish())
+
+    def _report(self, reports: list[dict[str, float]]) -> None:
+        for report in reports:
+            self._session.report(report)
+
+    def log(self, lines: list[str]) -> None:
+        """Write lines of output to the trial's log, and remember the last ones."""
+        if lines:
+            print("\n".join(lines), flush=True)
+            self._tail.extend(lines[-ERROR_LINES:])
+
+    def check(self) -> None:
+        """Called again and again: raises where the trial is to end, and keeps what the program has saved."""
+        self._session.check()
+        if self._folders.look():
+            self._session.check(saved=True)
+        if self._limit_s is None or not self._session.is_first or self._scraper.has_found:
+            return
+        seconds = time.monotonic() - self._began
+        if seconds > self._limit_s:
+            raise self._missing(
+                f"within {self._limit_s:g} s, metric_timeout_s, the program printed no metric"
+            )
+
+    def require_metric(self) -> None:
+        """Raise MetricMissingError where the trial has ended without any report."""
+        if not self._session.has_reported:
+            raise self._missing("the program ended and had printed no metric")
+
+    def _missing(self, what: str) -> MetricMissingError:
+        patterns = ", ".join(
+            f"{name} is looked for by {pattern!r}" for name, pattern in self._metrics.items()
+        )
+        hint = (
+            "try them by `raytune-gp check RUN.yaml --log` and the trial's log"
+            if self._tail
+            else ("it printed nothing at all: have it flush its output")
+        )
+        return MetricMissingError(self.with_last_lines("MetricMissingError", f"{what}: {patterns}; {hint}"))
+
+    def with_last_lines(self, kind: str, what: str) -> str:
+        """An error's message, with what was printed last, and `what` once more in the last line."""
+        last = "\n".join(line[:LONGEST_ERROR_LINE] for line in self._tail)
+        return f"{what}. Its last lines:\n{last}\n{kind}: {what}"
+
+
+def check_channels(data: Any) -> dict[str, str]:
+    """Channel to directory. Raises SpecError for what no channel can be."""
+    channels = {"training": data} if isinstance(data, str | Path) else dict(data or {})
+    for name, path in channels.items():
+        if not isinstance(name, str) or not _CHANNEL.fullmatch(name):
+            raise SpecError(f"data has the channel {name!r}; its name must be letters, digits, . - or _")
+        if not isinstance(path, str | Path) or not str(path) or "://" in str(path):
+            raise SpecError(
+                f"the channel {name!r} of data is {path!r}; it must be a directory that every node sees: "
+                f"mount it, or copy it there"
+            )
+    return {name: str(path) for name, path in channels.items()}
+
+
+def _filled_in(part: str, variables: Mapping[str, str]) -> str:
+    """`part` with SageMaker's variables filled in. Raises TrainableError for one that there is not."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in variables:
+            known = ", ".join(name for name in variables if not name.startswith("SM_HP_"))
+            raise TrainableError(f"the command has {match[0]!r}, and there is no {name}; there are {known}")
+        return variables[name]
+
+    return _VARIABLE.sub(value, part)
 
 
 def _text(value: Any) -> str:
@@ -170,13 +249,11 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _exit_message(code: int, tail: Iterable[str]) -> str:
-    how = f"exited with code {code}" if code > 0 else f"was ended by {_signal_name(-code)}"
-    last = "\n".join(line[:LONGEST_ERROR_LINE] for line in tail)
-    return f"the program {how}. Its last lines:\n{last}\nTrainableError: the program {how}"
+def _ended(code: int) -> str:
+    return f"the program exited with code {code}" if code > 0 else f"the program was ended by {_name(-code)}"
 
 
-def _signal_name(number: int) -> str:
+def _name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

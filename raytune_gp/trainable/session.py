@@ -22,6 +22,9 @@ from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
 
 __all__ = ["Context", "Session", "activate", "current_session"]
 
+GRACE_S = 10.0
+"""The grace period, where nothing else is said."""
+
 Emit = Callable[[str, Mapping[str, Any]], None]
 """Takes the kind and body of an outbox item."""
 
@@ -77,15 +80,18 @@ class Session:
     ):
         self.context = context
         self.mode: str | None = None
+        self.verdict: BaseException | None = None
         self._emit = emit
         self._storage = storage
-        self._attempt = attempt
+        self.attempt = attempt
         self._step = start_step
         self._total_s = time_total_s
         self._resume_from = resume_from
         self._patience = patience or Patience(None)
         self._longest_s: float | None = None
         self._has_checkpoint = False
+        self._kept = (0, 0)
+        self.grace_s = GRACE_S
         self._lock = threading.Lock()
         self._last = time.monotonic()
         self._told_at: float | None = None
@@ -137,10 +143,34 @@ class Session:
             self._last = now
             self._emit("report", {"step": step, "metrics": values, "checkpoint": staged is not None})
             if staged is not None:
-                name = checkpoint_name(self._attempt, step)
-                self._uploads.add(step, staged, f"{self.context.get_trial_name()}/{name}")
-                self._has_checkpoint = True
+                self._add(step, staged)
         self.check(saved=staged is not None)
+
+    def _add(self, step: int, staged: str) -> None:
+        """Upload the copy of a checkpoint, behind; a step may have several."""
+        last, count = self._kept
+        again = count + 1 if step == last else 0
+        self._kept = step, again
+        name = checkpoint_name(self.attempt, step, again)
+        self._uploads.add(step, staged, f"{self.context.get_trial_name()}/{name}")
+        self._has_checkpoint = True
+
+    @property
+    def step(self) -> int:
+        """How many reports the trial has made, those before its checkpoint included."""
+        return self._step
+
+    def relay(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> bool:
+        """A report on behalf of another process, which this attempt waits for; whether that is to go on.
+
+        Where it is not, `verdict` is what `report` has raised: how the attempt ends, whatever its waiting
+        raises then.
+        """
+        try:
+            self.report(metrics, checkpoint)
+        except (TrialInterrupted, TrainableError) as error:
+            self.verdict = error
+        return self.verdict is None
 
     def check(self, *, saved: bool = False) -> None:
         """Raise TrialInterrupted if the trial is to end.
@@ -150,6 +180,16 @@ class Session:
         if self.mode is not None and (self.mode != "evict" or saved or not self._has_checkpoint):
             raise TrialInterrupted(self.mode)
 
+    def keep(self, checkpoint: Any) -> None:
+        """Store a checkpoint that belongs to the last report, which is made already; raises as `report` does.
+
+        This is for whoever only watches a trainable: it raises no TrialInterrupted. `has_reported` must hold.
+        """
+        self._uploads.check()
+        staged = self._uploads.stage(checkpoint)
+        with self._lock:
+            self._add(self._step, staged)
+
     def get_checkpoint(self) -> Checkpoint | None:
         """Where this attempt goes on from, or None."""
         if self._resume_from is None or self._storage is None:
@@ -158,10 +198,14 @@ class Session:
 
     # --- for the worker ---
 
-    def interrupt(self, mode: str) -> None:
-        """End the trainable at its next report; `mode` is stop, pause or evict."""
+    def interrupt(self, mode: str, grace_s: float = GRACE_S) -> None:
+        """End the trainable at its next report; `mode` is stop, pause or evict.
+
+        It is ended by force after `grace_s` seconds, which is for whoever has to end processes before.
+        """
         if self._told_at is None:
             self._told_at = time.monotonic()
+        self.grace_s = grace_s
         self.mode = mode
 
     def grace_left_s(self, grace_s: float) -> float:
@@ -185,6 +229,21 @@ class Session:
     def patience_s(self) -> float | None:
         """How long it may be silent before it hangs, in seconds; None for ever."""
         return self._patience.limit_s(self._longest_s)
+
+    @property
+    def has_reported(self) -> bool:
+        """Whether the trial has made a report, in this attempt or before the checkpoint it goes on from."""
+        return self._step > 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no trial of the run had made a report when this one began, and it has made none since."""
+        return self._patience.known_s is None and not self.has_reported
+
+    @property
+    def can_store(self) -> bool:
+        """Whether there is a storage for checkpoints."""
+        return self._storage is not None
 
     @property
     def is_storing(self) -> bool:

@@ -121,19 +121,97 @@ def test_the_examples_can_run(command: Command, example: str) -> None:
     assert "loguniform(0.001, 3)" in result.stdout
 
 
-def test_check_tries_the_patterns_on_a_log(command: Command, tmp_path: Path) -> None:
+SCRIPT = """
+    command: [python, train.py]
+    data: {train: images}
+    metrics:
+      - {Name: 'validation:accuracy', Regex: 'validation: accuracy=([0-9.]+)'}
+      - {Name: loss, Regex: 'validation: .*loss={float}'}
+    metric: validation:accuracy
+    mode: max
+    num_samples: 2
+    metric_timeout_s: 60
+    space:
+      x: {uniform: [0, 1]}
+"""
+
+
+@pytest.fixture
+def script(write: Callable[..., Path]) -> Path:
+    """A run file of a program, with SageMaker's definitions of metrics."""
+    path = write(SCRIPT)
+    (path.parent / "train.py").touch()
+    (path.parent / "images").mkdir()
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "2024-05-01T12:00:00.123Z ", "algo-1-f2x3a | "])
+def test_check_tries_the_patterns_on_a_log(
+    command: Command, tmp_path: Path, script: Path, prefix: str
+) -> None:
     log = tmp_path / "log.txt"
-    log.write_text(
-        "[epoch 1] training: loss=2.5\n[epoch 1] validation: accuracy=0.25 loss=2.250000\n"
-        "[epoch 2] training: loss=1.5\n[epoch 2] validation: accuracy=0.50 loss=1.250000\n"
-    )
-    result = command("check", EXAMPLES / "script.yaml", "--sample-log", log)
+    printed = [
+        "[epoch 1] training: loss=2.5",
+        "[epoch 1] validation: accuracy=0.25 loss=2.250000",
+        "[epoch 2] validation: accuracy=0.50 loss=9.1e-05",
+    ]
+    log.write_text("".join(f"{prefix}{line}\n" for line in printed))
+    result = command("check", script, "--log", log)
     assert result.exit_code == 0, result.output
-    assert "2 reports (found: accuracy 2, loss 2); the last: {'accuracy': 0.5, 'loss': 1.25}" in result.stdout
-    log.write_text("accuracy: 0.5\n")
-    result = command("check", EXAMPLES / "script.yaml", "--sample-log", log)
+    assert f"{log}: 3 lines make 2 reports" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["metric", "lines", "values", "first", "last", "pattern"] in rows
+    assert ["validation:accuracy", "2", "2", "0.25", "0.5", "validation:", "accuracy=([0-9.]+)"] in rows
+    assert ["loss", "2", "2", "2.25", "9.1e-05", "validation:", ".*loss={float}"] in rows
+
+
+def test_check_fails_where_a_metric_is_nowhere_in_the_log(
+    command: Command, tmp_path: Path, script: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("validation: accuracy=0.5\n")
+    result = command("check", script, "--log", log)
     assert result.exit_code == 1
-    assert "the pattern of 'loss', is found nowhere" in result.stderr
+    assert f"not found in {log}: 'loss' by 'validation: .*loss={{float}}'" in result.stderr
+    assert ["loss", "0", "0", "–", "–"] in [line.split()[:5] for line in result.stdout.splitlines()]
+
+
+def test_check_says_which_numbers_a_pattern_misses(command: Command, script: Path) -> None:
+    result = command("check", script)
+    assert result.exit_code == 0
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
+    assert notes == [
+        "note: the pattern of 'validation:accuracy' is 'validation: accuracy=([0-9.]+)', and does not read "
+        "-0.3, nan: if it may be such a number, write {float} for the group"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "train: images",
+            "train: pictures",
+            "the channel 'train' of data is '.*/pictures', which is not there",
+        ),
+        ("Regex: 'validation: .*", "Regexp: 'validation: .*", "a definition is {Name: loss, Regex: "),
+        (
+            "metric: validation:accuracy",
+            "metric: acc",
+            "metric is 'acc', and metrics has only validation:acc",
+        ),
+        ("{float}", "([", "the pattern of metric 'loss' is '.*', no regular expression"),
+        ("metric_timeout_s: 60", "metric_timeout_s: 0", "mine.yaml:10: metric_timeout_s is 0; it must be"),
+    ],
+)
+def test_check_refuses_what_cannot_be_scraped(
+    command: Command, script: Path, old: str, new: str, message: str
+) -> None:
+    assert old in script.read_text()
+    script.write_text(script.read_text().replace(old, new))
+    result = command("check", script)
+    assert result.exit_code == 1, result.stdout
+    assert re.search(message, result.stderr), result.stderr
 
 
 def test_the_example_script_prints_what_its_patterns_find(
@@ -145,8 +223,26 @@ def test_the_example_script_prints_what_its_patterns_find(
     assert main(["--data", "digits", "--model", "resnet8_v2", "--width", "1", "--epochs", "1"]) == 0
     log = tmp_path / "log.txt"
     log.write_text(capfd.readouterr().out)
-    result = command("check", EXAMPLES / "script.yaml", "--sample-log", log)
-    assert "1 reports (found: accuracy 1, loss 1)" in result.stdout
+    result = command("check", EXAMPLES / "script.yaml", "--log", log)
+    assert result.exit_code == 0, result.output
+    assert "lines make 1 reports" in result.stdout
+
+
+def test_the_sagemaker_example_runs_and_keeps_what_its_script_made(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = command(
+        "run", EXAMPLES / "sagemaker.yaml", "--inline", "-n", "3", "--name", "replica", "--quiet"
+    )
+    assert result.exit_code == 0, result.output
+    trials = strict(command("show", "replica", "--json").stdout)
+    assert [trial["status"] for trial in trials] == ["COMPLETED"] * 3
+    assert all(trial["step"] == 5 and trial["metrics"]["validation:loss"] > 0 for trial in trials)
+    for trial in trials:
+        made = tmp_path / "raytune_results" / "replica" / trial["checkpoints"][-1]["path"]
+        assert strict((made / "model" / "about.json").read_text())["epochs"] == 5
+        assert (made / "checkpoints" / "state.npz").exists()
 
 
 def test_check_starts_nothing(command: Command, write: Callable[..., Path], tmp_path: Path) -> None:

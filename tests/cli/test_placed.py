@@ -14,8 +14,9 @@ from raytune_gp.errors import TrainableError
 from raytune_gp.runfile.placed import Named, Placed
 from raytune_gp.settings import fingerprints
 from raytune_gp.space import SearchSpace
-from raytune_gp.trainable.run import trainable_name
+from raytune_gp.trainable.run import run_attempt, trainable_name
 from raytune_gp.trainable.script import Script
+from tests.trainable.support import Bench
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,30 @@ def test_it_runs_in_its_place_and_puts_it_back(tmp_path: Path) -> None:
     assert (where, environment["MARK"]) == (str(tmp_path), "x")
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path)
     assert (os.getcwd(), dict(os.environ)) == before
+
+
+STEPPED = """
+import os
+from raytune_gp import tune
+class train(tune.Trainable):
+    def step(self):
+        return {"here": os.getcwd(), "mark": os.environ["MARK"], "done": True}
+"""
+
+
+def test_a_class_stays_in_its_place_for_its_steps(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    trainable = place(tmp_path, "placed_class", STEPPED, {"MARK": "x"})
+    assert run_attempt(trainable, {}, bench.session).kind == "completed"
+    assert (bench.reports[0]["here"], bench.reports[0]["mark"]) == (str(tmp_path), "x")
+
+
+def test_one_that_is_sent_runs_where_the_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "placed_sent.py").write_text("def train(config):\n    return __file__\n")
+    monkeypatch.chdir(tmp_path / "copy")
+    sent = Placed(Named("placed_sent:train"), str(tmp_path / "not here"), sent=True)
+    assert sent({}) == str(tmp_path / "copy" / "placed_sent.py")
 
 
 def test_it_puts_it_back_after_an_error_too(tmp_path: Path) -> None:

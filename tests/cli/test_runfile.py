@@ -17,6 +17,7 @@ from raytune_gp.runfile.domains import DOMAINS, SpellingError, read_space
 from raytune_gp.runfile.model import RunFile
 from raytune_gp.runfile.plan import read_plan
 from raytune_gp.space import SearchSpace
+from raytune_gp.trainable.parameters import python_env_of
 from tests.cli.conftest import RUN_FILE
 
 SCRIPT = """
@@ -196,6 +197,12 @@ def test_every_field_reaches_tune_run_under_its_default(write: Callable[..., Pat
         ("num_sample: 3", "'num_sample' is no key of a run file; did you mean 'num_samples'"),
         ("xyzzy: 3", "'xyzzy' is no key of a run file; there are trainable, command"),
         ("checkpoint: {num_keep: 1}", "'checkpoint.num_keep' is no key of a run file; did you mean 'num_to"),
+        (
+            "python_env: {requirement: [a]}",
+            "'python_env.requirement' is no key .*; did you mean 'requirements'",
+        ),
+        ("python_env: {requirements: [a], python: 3.11}", "python_env.python is 3.11; it must be text"),
+        ("python_env: {requirements: []}", r"python_env.requirements is \[\]; it must"),
         ("num_samples: 0", "num_samples is 0; it must be at least 1, or -1 for no bound"),
         ("num_samples: 2.5", "num_samples is 2.5; it must be a whole number"),
         ("num_samples: '3'", "num_samples is '3'; it must be a whole number"),
@@ -216,6 +223,39 @@ def test_a_field_that_cannot_be_is_refused(write: Callable[..., Path], line: str
     text = "\n".join(each for each in text.splitlines() if not each.startswith(f"{key}:"))
     with pytest.raises(SpecError, match=message):
         read_plan(write(f"{text}\n{line}\n"))
+
+
+def test_what_is_sent_to_the_nodes_is_relative_to_the_file(write: Callable[..., Path]) -> None:
+    path = write(RUN_FILE + "    runtime_env: {working_dir: ., py_modules: [lib, 's3://b/m.zip']}\n")
+    plan = read_plan(path)
+    assert plan.arguments()["runtime_env"] == {
+        "working_dir": str(path.parent),
+        "py_modules": [str(path.parent / "lib"), "s3://b/m.zip"],
+    }
+    assert plan.trainable.sent
+    with pytest.raises(SpecError, match=r"names '.*lib', and there is no such directory"):
+        plan.check()
+
+
+def test_packages_of_its_own_go_to_the_function_or_the_program(write: Callable[..., Path]) -> None:
+    line = "    python_env: {requirements: [a==1, b], pip_options: [--pre], python: ./python}\n"
+    path = write(RUN_FILE + line)
+    env = tune.PythonEnv(("a==1", "b"), str(path.parent / "python"), ("--pre",))
+    assert python_env_of(read_plan(path).arguments()["trainable"]) == (env, True)
+    program = RUN_FILE.replace(
+        "trainable: MODULE:train", "command: [python, x.py]\n    metrics: {score: '(.)'}"
+    )
+    assert python_env_of(read_plan(write(program + line)).trainable) == (env, False)
+    with pytest.raises(SpecError, match=r"python is '2\.7' and the cluster's is"):
+        read_plan(write(RUN_FILE + '    python_env: {requirements: [a], python: "2.7"}\n')).check()
+
+
+def test_a_working_directory_is_given_once(write: Callable[..., Path]) -> None:
+    path = write(RUN_FILE + "    working_dir: .\n    runtime_env: {working_dir: .}\n")
+    with pytest.raises(
+        SpecError, match=r"working_dir is given twice: leave out the one outside of runtime_env"
+    ):
+        read_plan(path)
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file(write: Callable[..., Path]) -> None:

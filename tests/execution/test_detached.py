@@ -23,6 +23,7 @@ from raytune_gp.errors import RunError, RunExistsError, RunFailedError, SpecErro
 from raytune_gp.execution.cleaning import look
 from raytune_gp.execution.cluster import actor_names, find_coordinator
 from raytune_gp.execution.payload import BY_VALUE, Payload
+from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.worker import WorkerSettings, make_worker
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
@@ -210,9 +211,9 @@ def test_what_dead_runs_have_left_is_removed_and_live_ones_are_not_touched(
 ) -> None:
     start("live", steps=1000)
     payload = Payload.of(None, Storage(str(tmp_path), "dead"))
-    namesake = WorkerSettings("earlier", "live", str(tmp_path), {"cpu": 1}, payload, {})
+    namesake = WorkerSettings("earlier", "live", str(tmp_path), Demand({"cpu": 1}), payload, {})
     ray.get(make_worker("cafe", "w0/1", namesake).hello.remote(0))  # of an earlier run of that name
-    settings = WorkerSettings("dead", "dead", str(tmp_path), {"cpu": 4}, payload, {})
+    settings = WorkerSettings("dead", "dead", str(tmp_path), Demand({"cpu": 4}), payload, {})
     make_worker("deadbeef", "w0/1", settings)  # it waits for the CPUs of the live one
     leftovers = [found for found in look().leftovers if found.what.startswith("worker")]
     assert [found.what for found in leftovers] == ["worker deadbeef/w0/1"]

@@ -31,7 +31,7 @@ from raytune_gp.execution.loop import Loop
 from raytune_gp.failures import POLICIES, FailureKind
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.watching import events_of
-from trainables.cifar10 import data
+from trainables import data
 from trainables.cifar10 import train as train_cifar
 
 SPACE = {"x": tune.uniform(0, 1)}
@@ -485,3 +485,45 @@ def test_cifar_gives_one_table_as_function_and_as_script(
         assert one.config == other.config
         for metric in ("accuracy", "loss"):
             assert one.metrics[metric] == pytest.approx(other.metrics[metric], abs=2e-6)
+
+
+# --- programs ---
+
+SAVING = """
+import os, pathlib, sys
+state = pathlib.Path(os.environ["SM_CHECKPOINT_DIR"], "epoch")
+done = int(state.read_text()) if state.exists() else 0
+for epoch in range(done + 1, 5):
+    state.write_text(str(epoch))
+    print(f"score={epoch}", flush=True)
+    if epoch == 2 and not done:
+        import time
+        time.sleep(3)  # what has rested for a while is kept, whatever comes
+        os._exit(1)
+"""
+
+
+def test_a_program_that_crashed_goes_on_from_its_checkpoint(run: Any) -> None:
+    program = tune.Script([sys.executable, "-c", SAVING], metrics={"score": "score={float}"})
+    results = run(program, num_samples=1, max_failures=1)
+    [trial] = results.state.trials.values()
+    assert (trial.status.value, trial.attempt) == ("COMPLETED", 2), trial.error
+    assert trial.history.columns["score"].tolist() == [1, 2, 3, 4]
+    with results[0].checkpoint.as_directory() as directory:
+        assert Path(directory, "checkpoints", "epoch").read_text() == "4"
+
+
+def test_a_pattern_that_matches_nothing_ends_the_run_with_the_pattern(run: Any) -> None:
+    program = tune.Script(
+        [sys.executable, "-c", "import time; print('Score: 3', flush=True); time.sleep(1000)"],
+        metrics={"score": "score={float}"},
+        metric_timeout_s=1.0,
+    )
+    with pytest.raises(RunFailedError) as failed:
+        run(program, num_samples=20)
+    message = str(failed.value)
+    assert "no trial reported 'score', the metric to optimise" in message
+    assert (
+        "The first 3 trials reported nothing. Trial 0: MetricMissingError: within 1 s, metric_ti" in message
+    )
+    assert "score is looked for by 'score={float}'; try them by `raytune-gp check" in message

@@ -165,7 +165,7 @@ cluster.shutdown()
 """
 
 
-def said(script: str, *arguments: str) -> dict[str, Any]:
+def said(script: str, *arguments: str, limit_s: float = 120) -> dict[str, Any]:
     """The JSON that a script with a cluster of its own prints, among what Ray may print.
 
     Cluster writes down its address where later ray.init() calls would find it: it gets a place of its own.
@@ -174,7 +174,9 @@ def said(script: str, *arguments: str) -> dict[str, Any]:
         (Path(ray_directory) / "ray").mkdir()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": ray_directory}
         command = [sys.executable, "-c", script, *arguments]
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=limit_s
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, Any] = json.loads([s for s in done.stdout.splitlines() if s.startswith("{")][-1])
     return answer

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from raytune_gp.errors import SpecError
-from raytune_gp.execution.resources import actor_options, check_resources, fits
+from raytune_gp.execution.placement import fits
+from raytune_gp.execution.resources import actor_options, check_resources
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from raytune_gp.storage.artifacts import Storage
+from raytune_gp.trainable.run import Outcome
 from raytune_gp.trainable.session import Context, Session
 
 
@@ -38,3 +40,16 @@ class Bench:
     @property
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.said]
+
+
+@contextlib.contextmanager
+def in_background(call: Callable[[], Outcome]) -> Iterator[list[Outcome]]:
+    """`call` runs beside the block and has ended after it; its outcome is in the list."""
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(call()))
+    thread.start()
+    try:
+        yield outcomes
+    finally:
+        thread.join(20)
+        assert not thread.is_alive()

@@ -9,7 +9,7 @@ import pytest
 
 from raytune_gp import tune
 from raytune_gp.errors import SpecError
-from raytune_gp.trainable.parameters import WithParameters, resources_of
+from raytune_gp.trainable.parameters import Equipped, resources_of
 from raytune_gp.trainable.run import check_trainable
 
 
@@ -29,12 +29,12 @@ def test_objects_stay_behind_when_it_travels_and_are_put_back() -> None:
     light = cloudpickle.dumps(made.without())
     assert len(light) < 5_000
     back = cloudpickle.loads(light).given(made.parameters)
-    assert isinstance(back, WithParameters)
+    assert isinstance(back, Equipped)
     assert back({"x": 1}) == made({"x": 1})
 
 
 def test_only_functions_take_parameters() -> None:
-    with pytest.raises(SpecError, match="with_parameters takes a function; it was given 'train'"):
+    with pytest.raises(SpecError, match="with_parameters takes a function or a class; it was given 'train'"):
         tune.with_parameters("train", data=1)  # type: ignore[arg-type]
 
 
@@ -50,14 +50,14 @@ def test_only_functions_take_parameters() -> None:
     ],
 )
 def test_what_a_trial_reserves(trainable: Any, resources: Any, expected: Any) -> None:
-    assert resources_of(trainable, resources) == expected
+    assert resources_of(trainable, resources).process == expected
 
 
 def test_rays_own_placement_group_factory_serves() -> None:
     class Theirs:
         bundles = ({"CPU": 1.0, "GPU": 2.0},)
 
-    assert resources_of(train, Theirs()) == {"CPU": 1.0, "GPU": 2.0}
+    assert resources_of(train, Theirs()).process == {"CPU": 1.0, "GPU": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,32 @@ def test_rays_own_placement_group_factory_serves() -> None:
 def test_parameters_and_resources_go_together(made: Any) -> None:
     check_trainable(made)
     assert made({"x": 2}) == {"score": 10.0}
-    assert resources_of(made, None) == {"cpu": 2}
-    assert resources_of(made.without(), None) == {"cpu": 2}
+    assert resources_of(made, None).process == {"cpu": 2}
+    assert resources_of(made.without(), None).process == {"cpu": 2}
 
 
-@pytest.mark.parametrize("bundles", [[], [{}], [{"CPU": 1}, {"CPU": 1}]])
-def test_a_trial_is_one_bundle(bundles: Any) -> None:
-    with pytest.raises(SpecError, match=r"one bundle of resources; .* given \d that are not empty"):
+@pytest.mark.parametrize("bundles", [[], [{}]])
+def test_a_trial_reserves_something(bundles: Any) -> None:
+    with pytest.raises(SpecError, match="was given no bundle that is not empty"):
         tune.PlacementGroupFactory(bundles)
+
+
+def test_strategies_are_rays() -> None:
+    with pytest.raises(SpecError, match="strategy is 'NEAR'; it must be one of PACK, SPREAD, STRICT_PACK"):
+        tune.PlacementGroupFactory([{"CPU": 1}], "NEAR")
+
+
+@pytest.mark.parametrize(
+    ("bundles", "process", "workers"),
+    [
+        ([{"CPU": 1}, {"CPU": 2}, {"GPU": 1}], {"CPU": 1}, [{"CPU": 2}, {"GPU": 1}]),
+        ([{}, {"CPU": 2}, {"CPU": 2}], {}, [{"CPU": 2}, {"CPU": 2}]),
+    ],
+)
+def test_further_bundles_are_for_workers_that_it_starts(bundles: Any, process: Any, workers: Any) -> None:
+    made = tune.PlacementGroupFactory(bundles)
+    assert (made.process, made.workers) == (process, workers)
+    assert resources_of(train, made) is made
 
 
 def test_resources_are_a_dictionary() -> None:

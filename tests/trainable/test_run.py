@@ -208,7 +208,10 @@ def test_what_can_be_called_with_a_config_serves(trainable: Any) -> None:
 @pytest.mark.parametrize(
     ("trainable", "message"),
     [
-        ("train.py", "the trainable is 'train.py'; it must be a function of one config, or tune.Script"),
+        (
+            "train.py",
+            "the trainable is 'train.py'; it must be a function of one config, a subclass of tune.T",
+        ),
         (None, "the trainable is None"),
         (lambda: None, "cannot be called with one config: too many positional"),
         (lambda config, data: None, "cannot be called with one config: missing a required argument: 'data'"),

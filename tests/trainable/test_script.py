@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from raytune_gp.errors import SpecError, TrainableError
-from raytune_gp.trainable import program, script
+from raytune_gp.errors import SpecError
+from raytune_gp.failures import FailureKind
+from raytune_gp.patience import Patience
 from raytune_gp.trainable.run import Outcome, run_attempt
-from raytune_gp.trainable.script import Scraper, Script
-from tests.trainable.support import Bench
+from raytune_gp.trainable.script import Script
+from tests.trainable.support import Bench, in_background
 
 ACCURACY = {"accuracy": r"acc=([0-9.a-z+-]+)"}
 
@@ -27,8 +31,8 @@ ACCURACY = {"accuracy": r"acc=([0-9.a-z+-]+)"}
 class Runner(Bench):
     """Runs programs as a trial; `log` is what they printed."""
 
-    def __init__(self, tmp_path: Path):
-        super().__init__(tmp_path)
+    def __init__(self, tmp_path: Path, **options: Any):
+        super().__init__(tmp_path, **options)
         self.path = tmp_path / "log.txt"
 
     def run(self, code: str, config: Mapping[str, Any] | None = None, **options: Any) -> Outcome:
@@ -41,6 +45,13 @@ class Runner(Bench):
         script = Script(command, **{"metrics": ACCURACY, **options})
         with self.path.open("a", encoding="utf-8", newline="") as log, contextlib.redirect_stdout(log):
             return run_attempt(script, dict(config or {}), self.session)
+
+    def wait_for_log(self, text: str, seconds: float = 10.0) -> None:
+        """Until it has printed `text`."""
+        deadline = time.monotonic() + seconds
+        while not self.path.exists() or text not in self.log:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
 
     def values(self, name: str = "accuracy") -> list[float]:
         return [r[name] for r in self.reports]
@@ -55,19 +66,6 @@ def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path)
 
 
-@contextlib.contextmanager
-def in_background(call: Callable[[], Outcome]) -> Iterator[list[Outcome]]:
-    """`call` runs beside the block and has ended after it; its outcome is in the list."""
-    outcomes: list[Outcome] = []
-    thread = threading.Thread(target=lambda: outcomes.append(call()))
-    thread.start()
-    try:
-        yield outcomes
-    finally:
-        thread.join(20)
-        assert not thread.is_alive()
-
-
 def gone(path: Path, seconds: float = 3.0) -> bool:
     """Whether the process whose id is in the file at `path` ends within so many seconds."""
     pid = int(path.read_text())
@@ -80,42 +78,7 @@ def gone(path: Path, seconds: float = 3.0) -> bool:
     return False
 
 
-# --- metrics in lines ---
-
-
-def feed(patterns: dict[str, str], *lines: str) -> list[dict[str, float]]:
-    scraper = Scraper(patterns)
-    return [report for line in lines for report in scraper.feed(line)] + scraper.finish()
-
-
-def test_a_pattern_that_would_take_years_for_a_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "SCAN_S", 0.1)
-    with pytest.raises(TrainableError, match=r"metric 'loss' is .* avoid a repeat within a repeat"):
-        Scraper({"loss": r"(x+x+)+y"}).feed("x" * 5000)
-
-
-BOTH = {"loss": r"loss=(\S+)", "acc": r"acc=(\S+)"}
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (["acc=0.5 loss=2"], [{"acc": 0.5, "loss": 2}]),
-        (["loss=2", "noise", "acc=0.5"], [{"acc": 0.5, "loss": 2}]),
-        (["loss=2", "acc=1", "loss=1", "acc=2"], [{"loss": 2, "acc": 1}, {"loss": 1, "acc": 2}]),
-        (["loss=3", "loss=2", "loss=1 acc=1"], [{"loss": 3}, {"loss": 2}, {"loss": 1, "acc": 1}]),
-        (["acc=1 loss=2 acc=3 loss=4"], [{"acc": 1, "loss": 2}, {"acc": 3, "loss": 4}]),
-        (["acc=1e-3 loss=nan"], [{"acc": 0.001, "loss": pytest.approx(float("nan"), nan_ok=True)}]),
-        (["acc=good", "acc=1"], [{"acc": 1}]),
-        (["nothing"], []),
-    ],
-)
-def test_metrics_are_gathered_into_reports(lines: list[str], expected: Any) -> None:
-    assert feed(BOTH, *lines) == expected
-
-
-def test_a_group_that_took_no_part_is_no_number() -> None:
-    assert feed({"m": r"done(?: m=(\d+))?"}, "done", "done m=3") == [{"m": 3}]
+# --- what it is made of ---
 
 
 @pytest.mark.parametrize(
@@ -127,6 +90,12 @@ def test_a_group_that_took_no_part_is_no_number() -> None:
         ((["python"], {"m": "acc=[0-9"}), "the pattern of metric 'm' is .*, no regular expression"),
         ((["python"], {"m": "acc=.*"}), "with 0 groups; it must have one, around the number"),
         ((["python"], {"m": "(a)(b)"}), "with 2 groups"),
+        ((["python"], ACCURACY, {}, {"a b": "/x"}), "data has the channel 'a b'; its name must be letters"),
+        (
+            (["python"], ACCURACY, {}, "s3://x/y"),
+            "channel 'training' of data is 's3://x/y'; it must be a dir",
+        ),
+        ((["python"], ACCURACY, {}, None, 0), "metric_timeout_s is 0; it must be above 0, or None"),
     ],
 )
 def test_what_cannot_be_a_script(arguments: Any, message: str) -> None:
@@ -176,16 +145,100 @@ def test_bytes_that_are_no_text_are_replaced_and_letters_cut_in_two_put_together
     assert runner.log == "\ufffd\ufffd acc=0.5\né \ufffd\n"
 
 
-def test_ten_megabytes_are_quick_in_many_lines_and_in_one(runner: Runner) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "line = 'x' * 999\nfor _ in range(100_000): print(line)",
+        "for _ in range(1000): print('x' * 100_000, end='')\nprint()",
+        "for i in range(5_000): print((f'\\r{i / 50:.0f}%|' + '#' * 995) * 20, end='')\nprint()",
+    ],
+    ids=["lines", "one line", "a progress bar"],
+)
+def test_a_hundred_megabytes_take_little_memory_and_time(runner: Runner, code: str) -> None:
+    tracemalloc.start()
     began = time.monotonic()
-    runner.run(
-        "line = 'x' * 99\nfor _ in range(100_000): print(line)\nprint('acc=1')", env={"PYTHONUNBUFFERED": ""}
-    )
+    try:
+        outcome = runner.run(f"{code}\nprint('acc=1')", env={"PYTHONUNBUFFERED": ""})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert outcome == Outcome("completed"), outcome.error
     assert runner.values() == [1.0]
-    assert len(runner.log) == 10_000_006
-    runner.run("print('x' * 10_000_000); print('acc=2')")
-    assert runner.values() == [1.0, 2.0]
-    assert time.monotonic() - began < 6
+    assert runner.path.stat().st_size > 95_000_000
+    runner.path.unlink()
+    assert peak < 32_000_000
+    assert time.monotonic() - began < 90
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(?:a|aa)+$({float})?"])
+def test_a_pattern_without_end_cannot_hang_the_trial(runner: Runner, pattern: str) -> None:
+    """The program, which would go on for ever, is ended too."""
+    began = time.monotonic()
+    code = "import time; print('a' * 9000 + 'b'); time.sleep(1000)"
+    outcome = runner.run(code, metrics={"accuracy": pattern})
+    assert outcome.kind == "failed"
+    assert "takes more than 2 s for a line of 9001 characters" in str(outcome.error)
+    assert time.monotonic() - began < 30
+
+
+def test_a_trial_is_interrupted_while_its_patterns_are_slow(runner: Runner) -> None:
+    code = "print('acc=1')\nfor _ in range(500): print('a' * 27 + '!')"
+    metrics = {"accuracy": "acc={float}", "other": "(?:a|aa)+$(.)?"}
+    with in_background(lambda: runner.run(code, metrics=metrics)) as outcomes:
+        runner.wait_for_log("acc=1")
+        runner.session.interrupt("stop")
+    assert outcomes == [Outcome("interrupted")]
+
+
+# --- the metrics that it owes ---
+
+
+def test_a_first_trial_that_prints_no_metric_in_time_is_ended(runner: Runner) -> None:
+    code = "import time; print('accuracy: 0.5'); time.sleep(1000)"
+    began = time.monotonic()
+    outcome = runner.run(code, metric_timeout_s=1.5)
+    assert (outcome.kind, outcome.failure) == ("failed", FailureKind.METRIC_MISSING)
+    assert time.monotonic() - began < 20
+    assert "Its last lines:\naccuracy: 0.5\n" in str(outcome.error)
+    assert str(outcome.error).splitlines()[-1] == (
+        "MetricMissingError: within 1.5 s, metric_timeout_s, the program printed no metric: accuracy is "
+        "looked for by 'acc=([0-9.a-z+-]+)'; try them by `raytune-gp check RUN.yaml --log` and the "
+        "trial's log"
+    )
+
+
+def test_a_program_that_ends_without_a_metric_is_told_so(runner: Runner) -> None:
+    outcome = runner.run("pass")
+    assert (outcome.kind, outcome.failure) == ("failed", FailureKind.METRIC_MISSING)
+    assert str(outcome.error).splitlines()[-1] == (
+        "MetricMissingError: the program ended and had printed no metric: accuracy is looked for by "
+        "'acc=([0-9.a-z+-]+)'; it printed nothing at all: have it flush its output"
+    )
+
+
+@pytest.mark.parametrize(
+    ("session", "script"),
+    [
+        ({"patience": Patience(None, known_s=3.0)}, {}),
+        ({"start_step": 3}, {}),
+        ({}, {"metric_timeout_s": None}),
+    ],
+    ids=["another trial has reported", "it has reported before", "no limit"],
+)
+def test_who_may_take_its_time(tmp_path: Path, session: Any, script: Any) -> None:
+    runner = Runner(tmp_path, **session)
+    options = {"metric_timeout_s": 0.2, **script}
+    assert runner.run("import time; time.sleep(1); print('acc=1')", **options) == Outcome("completed")
+
+
+def test_a_metric_in_time_is_enough(runner: Runner) -> None:
+    metrics = {**ACCURACY, "loss": "loss={float}"}
+    code = "import time; print('acc=1'); time.sleep(4.5); print('acc=2 loss=1')"
+    assert runner.run(code, metrics=metrics, metric_timeout_s=4) == Outcome("completed")
+
+
+def test_a_trial_that_is_through_may_end_again_without_a_word(tmp_path: Path) -> None:
+    assert Runner(tmp_path, attempt=2, start_step=5).run("pass") == Outcome("completed")
 
 
 # --- its arguments ---
@@ -224,13 +277,84 @@ def test_the_environment_is_the_workers_with_additions(runner: Runner, monkeypat
     assert runner.log.splitlines()[0] == "yes here 3"
 
 
+def test_hyperparameters_and_directories_are_told_as_sagemaker_does(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    config = {
+        "batch-size": 256,
+        "lr": 1e-05,
+        "kind": "sgd",
+        "flag": True,
+        "none": None,
+        "model": {"depth": 4},
+    }
+    code = """
+import json, os
+print(json.dumps({n: value for n, value in os.environ.items() if n.startswith(("SM_", "TRAINING_"))}))
+for name in ("MODEL", "CHECKPOINT", "OUTPUT", "OUTPUT_DATA"):
+    assert os.path.isdir(os.environ[f"SM_{name}_DIR"]), name
+print("acc=1")
+"""
+    outcome = runner.run(code, config, data={"train": "images"})
+    assert outcome == Outcome("completed"), outcome.error
+    told = json.loads(runner.log.splitlines()[0])
+    assert json.loads(told["SM_HPS"]) == config
+    hyperparameters = {n: value for n, value in told.items() if n.startswith("SM_HP_")}
+    assert hyperparameters == {
+        "SM_HP_BATCH-SIZE": "256",
+        "SM_HP_LR": "1e-05",
+        "SM_HP_KIND": "sgd",
+        "SM_HP_FLAG": "true",
+        "SM_HP_NONE": "",
+        "SM_HP_MODEL.DEPTH": "4",
+    }
+    assert json.loads(told["SM_USER_ARGS"])[:4] == ["--batch-size", "256", "--lr", "1e-05"]
+    assert (told["SM_NUM_CPUS"], told["SM_NUM_GPUS"], told["SM_CURRENT_HOST"]) == ("1", "0", "algo-1")
+    assert json.loads(told["SM_HOSTS"]) == ["algo-1"]
+    assert told["SM_CHANNEL_TRAIN"] == str(tmp_path / "images")
+    assert json.loads(told["SM_CHANNELS"]) == ["train"]
+    assert told["TRAINING_JOB_NAME"] == "run-00000"
+    about = json.loads(told["SM_TRAINING_ENV"])
+    assert about["hyperparameters"] == config
+    assert about["channel_input_dirs"] == {"train": str(tmp_path / "images")}
+    assert about["model_dir"] == told["SM_MODEL_DIR"]
+
+
+def test_the_command_may_name_sagemakers_variables(runner: Runner) -> None:
+    code = "import os, sys; assert sys.argv[1:] == [os.environ['SM_MODEL_DIR'], "
+    code += "'x' + os.environ['SM_CHECKPOINT_DIR'] + '/a', '$HOME', '$$']; print('acc=1')"
+    command = ["python", "-c", code, "$SM_MODEL_DIR", "x${SM_CHECKPOINT_DIR}/a", "$HOME", "$$"]
+    outcome = runner.run_command(command)
+    assert outcome == Outcome("completed"), outcome.error
+
+
+def test_a_variable_that_there_is_not_is_told(runner: Runner) -> None:
+    outcome = runner.run_command(["python", "-c", "print('acc=1')", "$SM_CHANNEL_TRAIN"], data="/")
+    error = str(outcome.error)
+    assert "the command has '$SM_CHANNEL_TRAIN', and there is no SM_CHANNEL_TRAIN; there are " in error
+    assert "SM_CHANNEL_TRAINING" in error
+
+
+def test_data_that_a_node_lacks_is_told(runner: Runner) -> None:
+    outcome = runner.run("print('acc=1')", data={"train": "/no/such/place"})
+    where = f"the channel 'train' of data is '/no/such/place', which is not on {socket.gethostname()}"
+    assert where in str(outcome.error)
+
+
+def test_what_the_user_sets_is_not_overwritten(runner: Runner) -> None:
+    code = "import os; assert os.environ['SM_NUM_GPUS'] == '8'; print('acc=1')"
+    assert runner.run(code, env={"SM_NUM_GPUS": 8}).kind == "completed"
+
+
 def test_standard_input_is_empty(runner: Runner) -> None:
     assert runner.run("import sys; assert sys.stdin.read() == ''; print('acc=1')").kind == "completed"
 
 
 def test_python_is_this_python(runner: Runner) -> None:
-    runner.run("import sys; print(sys.executable)")
-    assert runner.log.strip() == sys.executable
+    runner.run("import sys; print(sys.executable); print('acc=1')")
+    assert runner.log.splitlines()[0] == sys.executable
 
 
 # --- its end ---
@@ -305,15 +429,14 @@ while True: time.sleep(.1)
     assert saved.read_text() == "state"
 
 
-def test_a_program_that_will_not_end_is_killed(runner: Runner, monkeypatch: Any) -> None:
-    monkeypatch.setattr(program, "TERMINATE_S", 0.5)
+def test_a_program_that_will_not_end_is_killed(runner: Runner) -> None:
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('acc=1'); time.sleep(100)"
     )
     with in_background(lambda: runner.run(code)) as outcomes:
         runner.wait(1)
         began = time.monotonic()
-        runner.session.interrupt("stop")
+        runner.session.interrupt("stop", grace_s=1.0)
     assert outcomes == [Outcome("interrupted")]
     assert 0.5 <= time.monotonic() - began < 3
 

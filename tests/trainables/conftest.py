@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.cifar10 import data
+from trainables import data
 
 TRAIN, TEST = 100, 20  # images, ten classes alike
 

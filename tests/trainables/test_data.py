@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tests.trainables.conftest import TEST, TRAIN, pixels
-from trainables.cifar10 import data
-from trainables.cifar10.data import open_dataset, split
+from trainables import data
+from trainables.data import open_dataset, split
 
 
 def by_content(images: np.ndarray, labels: np.ndarray) -> list[tuple[int, bytes]]:

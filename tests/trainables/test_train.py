@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import raytune_gp
-from trainables.cifar10 import Settings, data, fit, test_accuracy, train
+from trainables import data
+from trainables.cifar10 import Settings, fit, test_accuracy, train
 from trainables.cifar10.__main__ import main
 from trainables.cifar10.resnet import ResNetV2
 from trainables.cifar10.train import CHECKPOINT, _augment, _batches, _evaluate, _learning_rate

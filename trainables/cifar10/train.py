@@ -31,8 +31,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.cifar10.data import open_dataset, split
 from trainables.cifar10.resnet import MODELS, ResNetV2
+from trainables.data import open_dataset, split
 
 __all__ = ["Metrics", "Report", "Settings", "fit", "test_accuracy", "train"]
 

@@ -231,7 +231,8 @@ class _BatchUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """The global `module.name`, if an array's pickle may name it."""
         if name == "_reconstruct" and module.endswith("core.multiarray"):
-            return super().find_class("numpy._core.multiarray", name)  # where NumPy 2 keeps it
+            place = "numpy._core" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core"
+            return super().find_class(f"{place}.multiarray", name)
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}:
             return super().find_class(module, name)
         raise ValueError(f"a CIFAR-10 batch holds arrays and lists only, this one names {module}.{name}")
@@ -295,4 +296,4 @@ def _fetch(target: Path) -> str:
 
 
 def _say(message: str) -> None:
-    print(f"trainables.cifar10: {message}", file=sys.stderr, flush=True)
+    print(f"trainables: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,106 @@
+"""How many whole trials nodes hold, where a trial is a process and further workers that it starts. Pure.
+
+A trial of Ray Train is a driver of few resources and a group of workers, perhaps on several nodes. Drivers
+that are started without room for their groups can keep each other waiting for ever; so only trials that fit
+in whole count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Demand", "amounts", "fits", "whole_trials"]
+
+MOST = 1000
+"""No more trials are counted than so many."""
+
+_NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+_EPSILON = 1e-9
+
+Amounts = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a trial reserves: `resources` for its own process, and `bundles` for workers that it starts.
+
+    Spelled as `check_resources` does. `strategy` is Ray's, of the bundles: PACK, SPREAD, STRICT_PACK or
+    STRICT_SPREAD.
+    """
+
+    resources: Mapping[str, Any]
+    bundles: Sequence[Mapping[str, Any]] = ()
+    strategy: str = "PACK"
+
+
+def amounts(resources: Mapping[str, Any]) -> Amounts:
+    """Amounts by Ray's own names, those that are not zero; not what says only where a process is put."""
+    wanted = {
+        _NAMES.get(name, name): float(amount)
+        for name, amount in resources.items()
+        if name not in ("accelerator_type", "placement") and amount
+    }
+    if resources.get("accelerator_type"):
+        wanted[f"accelerator_type:{resources['accelerator_type']}"] = 0.001
+    return wanted
+
+
+def fits(resources: Mapping[str, Any], node: Mapping[str, float]) -> int:
+    """How many processes of `resources` the amounts of `node` (by Ray's names) can hold at a time."""
+    wanted = amounts(resources)
+    counts = [math.floor(node.get(name, 0.0) / amount + _EPSILON) for name, amount in wanted.items()]
+    return min(counts) if counts else MOST
+
+
+def whole_trials(demand: Demand, nodes: Sequence[Mapping[str, float]], groups: int = 0) -> int:
+    """How many trials the amounts of `nodes` can hold in whole, once `groups` of bundles alone are placed.
+
+    Those are of trials that run already, and have not started their workers yet. 0 where they have no room.
+    """
+    if not demand.bundles:
+        return sum(fits(demand.resources, node) for node in nodes)
+    left = [dict(node) for node in nodes]
+    bundles = [amounts(bundle) for bundle in demand.bundles]
+    for _ in range(groups):
+        if not _place(bundles, demand.strategy, left):
+            return 0
+    process = amounts(demand.resources)
+    count = 0
+    while count < MOST and _place([process], "SPREAD", left) and _place(bundles, demand.strategy, left):
+        count += 1
+    return count
+
+
+def _place(bundles: Sequence[Amounts], strategy: str, nodes: list[Amounts]) -> bool:
+    """Take the bundles from `nodes`, each bundle where most is left of what it asks for; False for no room.
+
+    Ray puts a process where it likes: that it takes from the roomiest node is the careful guess.
+    """
+    if strategy == "STRICT_PACK":
+        whole: Amounts = {}
+        for bundle in bundles:
+            for name, amount in bundle.items():
+                whole[name] = whole.get(name, 0.0) + amount
+        return _place([whole], "SPREAD", nodes)
+    used: set[int] = set()
+    for bundle in sorted(bundles, key=lambda b: sum(b.values()), reverse=True):
+        roomy = {
+            i: _room(bundle, node)
+            for i, node in enumerate(nodes)
+            if not (strategy == "STRICT_SPREAD" and i in used)
+        }
+        best = max(roomy, key=lambda i: roomy[i], default=None)
+        if best is None or roomy[best] < 1 - _EPSILON:
+            return False
+        for name, amount in bundle.items():
+            nodes[best][name] -= amount
+        used.add(best)
+    return True
+
+
+def _room(bundle: Amounts, node: Amounts) -> float:
+    """How often the bundle would fit, fractions included."""
+    return min((node.get(name, 0.0) / amount for name, amount in bundle.items()), default=math.inf)

@@ -1,0 +1,1 @@
+"""Adapters for other libraries, each of which is imported only by its own module."""

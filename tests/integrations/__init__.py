@@ -1,0 +1,1 @@
+"""Adapters for other libraries, tested with these where they are installed."""
