@@ -138,12 +138,12 @@ def groups_held(demand: Demand) -> int:
     the job, and what Ray Train has against that needs the dashboard.
     """
     import ray
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
 
     held = 0
     for group in _groups(demand):
         if group.creator_actor_dead:
-            name = ray.PlacementGroupID(group.placement_group_id)
-            ray.util.remove_placement_group(ray.util.placement_group.PlacementGroup(name))
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
         else:
             held += 1
     return held
