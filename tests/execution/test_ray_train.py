@@ -102,7 +102,7 @@ print(json.dumps({
     "checkpoints": [sorted(os.listdir(r.checkpoint.path)) for r in results],
     "attempts": [t.attempt for t in results.state.trials.values()],
     "losses": [r.metrics_dataframe["loss"].tolist()[:4] for r in results],
-    "slots": len({w.split("/")[0] for w in results.state.crew.incarnations}),
+    "slots": len(results.state.crew.incarnations),
     "train_files": [str(p) for p in Path(storage).rglob("train_*")],
 }))
 ray.shutdown()
