@@ -50,10 +50,15 @@ def _sums(rounds: list[Mapping[str, Any]]) -> dict[str, Any]:
     delays = [delay for r in rounds for delay in r["delays"]]
     return {
         "rounds": len(rounds),
-        "struck": sum(len(r["struck"]) for r in rounds),
+        "faults_in_all": sum(len(r["faults"]) - len(r["missed"]) for r in rounds),
+        "missed": sum(len(r["missed"]) for r in rounds),
         **{kind: broken.count(kind) for kind in KINDS},
+        "trials": sum(r["trials"] for r in rounds),
+        "reports": sum(r["reports"] for r in rounds),
+        "reports_made_again": sum(r["reports_made_again"] for r in rounds),
         "attempts_lost": len(delays),
         "seconds": {name: _spread([d[name] for d in delays]) for name in delays[0]} if delays else {},
+        "load": _spread([r["load"] for r in rounds]),
         "round_s": _spread([r["seconds"] for r in rounds]),
     }
 
@@ -87,7 +92,12 @@ def main() -> int:
             if out is not None:
                 out.parent.mkdir(parents=True, exist_ok=True)
                 append(out, found)
-            print(f"{fault} {number}: {found['seconds']:.1f} s", *found["violations"], sep="\n  ", file=sys.stderr)
+            print(
+                f"{fault} {number}: {found['seconds']:.1f} s",
+                *found["violations"],
+                sep="\n  ",
+                file=sys.stderr,
+            )
     finally:
         player.close()
     command = f"python -m benchmarks.chaos.cluster --each {arguments.each} --random {arguments.random}"

@@ -1,7 +1,7 @@
 """The driver of a round, a program of its own: `python -m benchmarks.chaos.cluster.driver PLAN [resume]`.
 
-PLAN is a JSON file with the cluster's `address`, the `space`, `settings` of `tune.run`, and where to write the
-`results`: of each trial its status and its reports.
+PLAN is a JSON file with the cluster's `address`, the `space`, `settings` of `tune.run`, and where to write
+the `results`: of each trial its status and its reports.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import random
 import signal
 import sqlite3
 import time
-from abc import ABC
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -24,7 +23,7 @@ from benchmarks.chaos.cluster.scene import STEPS, Scene
 __all__ = ["FAULTS", "Fault"]
 
 
-class Fault(ABC):
+class Fault:
     """One fault of one round; `trial` is the one it is for, if it is for one."""
 
     row: ClassVar[int]
@@ -44,6 +43,10 @@ class Fault(ABC):
     def strike(self, scene: Scene) -> None:
         """Once `after_reports` reports have been made."""
 
+    def has_struck(self, scene: Scene) -> bool:
+        """Whether it came to it: a run may be over before."""
+        return self.name in scene.struck
+
 
 class Ordered(Fault):
     """Trouble that a trainable makes by itself, of one of `kinds`."""
@@ -52,6 +55,9 @@ class Ordered(Fault):
 
     def prepare(self, scene: Scene) -> None:
         scene.order(self.trial, self.rng.randint(1, STEPS - 1), self.rng.choice(self.kinds))
+
+    def has_struck(self, scene: Scene) -> bool:
+        return not any(scene.orders.glob(f"{self.trial:05d}-*"))
 
 
 class Raises(Ordered):
@@ -180,7 +186,7 @@ class Interrupted(Fault):
 
 
 class HeadLost(Fault):
-    """The head's processes are killed, the driver's and the coordinator's too; the run goes on in a new cluster."""
+    """The processes of the head, driver and coordinator too, are killed; the run goes on in a new cluster."""
 
     row, name, ends_driver = 16, "the cluster's head is lost, and the run resumed on a new one", True
 

@@ -1,7 +1,7 @@
-"""Was a round played by the rules? Its trainables' ledger against its results, its journal, and the processes.
+"""Was a round played by the rules? Its trainables' ledger against its results, its journal, the processes.
 
-The ledger tells what was said, by whom and when; the results, what counted. A rule that is broken is of one of
-five kinds: a trial or report is *lost*; it counts *twice*; the round *hung*; a process is an *orphan*; or
+The ledger tells what was said, by whom and when; the results, what counted. A rule that is broken is of one
+of five kinds: a trial or report is *lost*; it counts *twice*; the round *hung*; a process is an *orphan*; or
 something else is *wrong*.
 """
 
@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -43,11 +44,11 @@ def journalled(scene: Scene) -> list[ev.Event]:
         journal.close()
 
 
-def violations(scene: Scene, events: list[ev.Event], failed: set[str]) -> Iterator[Violation]:
-    """What is wrong with a round that is over; `failed` are the trials that are to have no objective."""
+def violations(scene: Scene, events: list[ev.Event], not_finite: set[str]) -> Iterator[Violation]:
+    """What is wrong with a round that is over; `not_finite` are the trials that end with NaN."""
     results = json.loads(scene.results.read_text())
     lives = scene.ledger.lives()
-    yield from _budget(results, events, failed)
+    yield from _budget(results, events, not_finite)
     for trial, found in results["trials"].items():
         yield from _account(trial, found["rows"], lives.get(trial, []))
     yield from _trained_again(events, lives)
@@ -55,7 +56,7 @@ def violations(scene: Scene, events: list[ev.Event], failed: set[str]) -> Iterat
     yield from _replayed(results, events)
 
 
-def _budget(results: Mapping[str, Any], events: list[ev.Event], failed: set[str]) -> Iterator[Violation]:
+def _budget(results: Mapping[str, Any], events: list[ev.Event], not_finite: set[str]) -> Iterator[Violation]:
     """Each trial of the budget is there, ended once, and as it should."""
     wanted = [f"{number:05d}" for number in range(TRIALS)]
     if results["status"] != "COMPLETED":
@@ -67,9 +68,13 @@ def _budget(results: Mapping[str, Any], events: list[ev.Event], failed: set[str]
     ends = Counter(event.trial for event in events if isinstance(event, ev.TrialEnded))
     yield from (("twice", f"trial {t} ended {n} times") for t, n in ends.items() if n > 1)
     for trial, found in results["trials"].items():
-        expected = "FAILED" if trial in failed else "COMPLETED"
-        if found["status"] != expected:
-            yield "lost", f"trial {trial} is {found['status']}, not {expected}: {found['error'][-500:]}"
+        if found["status"] != "COMPLETED":
+            yield "lost", f"trial {trial} is {found['status']}: {found['error'][-500:]}"
+    for event in events:
+        if isinstance(event, ev.TrialEnded):
+            expected = "not finite" if event.trial in not_finite else None
+            if event.failure != expected:
+                yield "wrong", f"trial {event.trial} has the failure {event.failure}, not {expected}"
 
 
 def _account(trial: str, rows: list[Any], lives: list[Life]) -> Iterator[Violation]:
@@ -90,7 +95,7 @@ def _account(trial: str, rows: list[Any], lives: list[Life]) -> Iterator[Violati
             if before is not None and life.began < before.began:
                 yield "twice", f"step {step} of trial {trial} is of an attempt that was superseded"
         before = life
-    for life, following in zip(lives, lives[1:], strict=False):
+    for life, following in pairwise(lives):
         if (over := life.last - following.began) > OVERLAP_S:
             yield "twice", f"two attempts of trial {trial} ran at the same time for {over:.1f} s"
 
@@ -101,7 +106,10 @@ def _trained_again(events: list[ev.Event], lives: Mapping[str, list[Life]]) -> I
         if isinstance(event, ev.TrialEnded):
             for life in lives.get(event.trial, []):
                 if life.began > event.at:
-                    yield "twice", f"trial {event.trial} began {life.began - event.at:.2f} s after it was over"
+                    yield (
+                        "twice",
+                        f"trial {event.trial} began {life.began - event.at:.2f} s after it was over",
+                    )
 
 
 def _resumed(events: list[ev.Event], lives: Mapping[str, list[Life]]) -> Iterator[Violation]:
@@ -179,7 +187,7 @@ def delays(scene: Scene, events: list[ev.Event]) -> list[dict[str, Any]]:
     """Of each attempt that died and was followed by another one."""
     found = []
     for trial, lives in scene.ledger.lives().items():
-        for life, following in zip(lives, lives[1:], strict=False):
+        for life, following in pairwise(lives):
             if life.died is None or life.returned:
                 continue
             known, due, assigned = _known(events, trial, life.died, following.began)

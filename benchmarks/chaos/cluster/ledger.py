@@ -1,7 +1,7 @@
 """The ledger of a round: what its trainables did, a JSON line each, outside of whatever the run stores.
 
-Each line is one write to a file opened for appending, so that a process that is killed leaves its lines whole,
-and lines of several processes never mix.
+Each line is one write to a file opened for appending, so that a process that is killed leaves its lines
+whole, and lines of several processes never mix.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Ledger:
     def lives(self) -> dict[str, list[Life]]:
         """The lives of each trial, in the order in which they began.
 
-        A life died when it wrote so before it ended itself, or when a line of ours tells that its process was
-        killed.
+        A life died when it was interrupted, when it wrote so before it ended itself, or when a line of ours
+        tells that its process was killed.
         """
         lives: dict[int, Life] = {}
         running: dict[int, Life] = {}
@@ -95,7 +95,7 @@ def _add(life: Life, line: dict[str, Any]) -> None:
     if what == "report":
         life.said[line["step"]] = line["value"]
         life.first_report = life.first_report or line["at"]
-    elif what == "trouble":
+    elif what == "interrupted" or (what == "trouble" and line["deadly"]):
         life.died = line["at"]
     elif what == "end":
         life.returned = True

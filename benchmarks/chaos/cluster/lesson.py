@@ -1,4 +1,4 @@
-"""The trainable of a round: short epochs with checkpoints, each noted in the ledger, and trouble where ordered.
+"""The trainable of a round: short epochs with checkpoints, noted in the ledger, and trouble where ordered.
 
 An order is an empty file called `trial-step-kind`. Whoever deletes it carries it out, so that each is carried
 out once, whatever becomes of the process.
@@ -40,6 +40,17 @@ def lesson(config: Mapping[str, Any]) -> None:
     rng = random.Random()
     life, after = rng.getrandbits(48), _last_step()
     ledger.write("start", trial=trial, life=life, after=after)
+    try:
+        _train(config, ledger, trial, life, after, rng)
+    except tune.TrialInterrupted:
+        ledger.write("interrupted", life=life)
+        raise
+    ledger.write("end", life=life)
+
+
+def _train(
+    config: Mapping[str, Any], ledger: Ledger, trial: str, life: int, after: int, rng: random.Random
+) -> None:
     for step in range(after + 1, config["steps"] + 1):
         time.sleep(rng.uniform(*config["epoch_s"]))
         kind = _ordered(Path(config["orders"]), trial, step)
@@ -50,10 +61,8 @@ def lesson(config: Mapping[str, Any]) -> None:
             tune.report({"score": value, "step": step, "life": life}, checkpoint=directory)
         ledger.write("told", life=life, step=step)
         if kind in KINDS:
-            if kind not in LIVES_ON:
-                ledger.write("trouble", life=life, kind=kind)
+            ledger.write("trouble", life=life, kind=kind, deadly=kind not in LIVES_ON)
             KINDS[kind](ledger)
-    ledger.write("end", life=life)
 
 
 def _last_step() -> int:
@@ -128,7 +137,7 @@ def _leave_orphans(ledger: Ledger) -> None:
     _kill(ledger)
 
 
-LIVES_ON = ("nan", "leave children")
+LIVES_ON = ("leave children",)
 
 KINDS: Mapping[str, Callable[[Ledger], None]] = {
     "raise": _raise,

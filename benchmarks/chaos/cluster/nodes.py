@@ -1,7 +1,7 @@
 """Three raylets on this machine, and the processes of a run in them, as the kernel lists them.
 
-`mark` is an environment variable that every process of the cluster has inherited: other clusters of the machine
-are nobody's business here.
+MARK is an environment variable that every process of the cluster has inherited: other clusters of the
+machine are nobody's business here.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ class Nodes:
     def is_whole(self) -> bool:
         """Whether head and nodes are there, two that hold trials."""
         nodes = [self._cluster.head_node, *self.workers]
-        return len(nodes) == 3 and all(node is not None and node.remaining_processes_alive() for node in nodes)
+        return len(nodes) == 3 and all(
+            node is not None and node.remaining_processes_alive() for node in nodes
+        )
 
     def close(self) -> None:
         """End the cluster and whatever is left in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 from benchmarks.chaos.cluster.faults import FAULTS, Fault, NotFinite
 from benchmarks.chaos.cluster.judge import delays, journalled, leftovers, violations
 from benchmarks.chaos.cluster.nodes import Nodes
-from benchmarks.chaos.cluster.scene import TRIALS, HungError, Scene
+from benchmarks.chaos.cluster.scene import STEPS, TRIALS, HungError, Scene
 
 __all__ = ["RANDOM", "Player"]
 
@@ -29,7 +30,7 @@ SERVER_SHARE = 0.25
 
 
 def draw(name: str, rng: random.Random) -> list[Fault]:
-    """The fault called `name`, or several at random, each for a trial of its own; one driver's end at most."""
+    """The fault `name`, or several at random, for a trial each; at most one of them ends the driver."""
     trials = rng.sample(range(TRIALS), MOST_AT_ONCE)
     if name != RANDOM:
         return [FAULTS[name](rng, trials[0])]
@@ -63,6 +64,8 @@ class Player:
             scene = Scene(Path(directory), self._nodes, server)
             began = time.monotonic()
             found, away = _play(scene, faults)
+            reports = scene.ledger.reports()
+            missed = [fault.name for fault in faults if not fault.has_struck(scene)]
             self._nodes = scene.nodes
             if found and self._keep is not None:
                 shutil.copytree(directory, self._keep / f"{name}-{number}", dirs_exist_ok=True)
@@ -75,9 +78,13 @@ class Player:
             "number": number,
             "seed": self._seed,
             "faults": [fault.name for fault in faults],
-            "struck": scene.struck,
+            "missed": missed,
             "server": server is not None,
             "resumes": scene.resumes,
+            "trials": TRIALS,
+            "reports": reports,
+            "reports_made_again": max(0, reports - TRIALS * STEPS),
+            "load": round(os.getloadavg()[0], 1),
             "seconds": round(time.monotonic() - began, 2),
             "violations": found,
             "delays": away,
@@ -119,9 +126,9 @@ def _play(scene: Scene, faults: list[Fault]) -> tuple[list[tuple[str, str]], lis
     try:
         orphans = _orphans(scene)
         events = journalled(scene)
-        failed = {f"{fault.trial:05d}" for fault in faults if isinstance(fault, NotFinite)}
+        not_finite = {f"{fault.trial:05d}" for fault in faults if isinstance(fault, NotFinite)}
         if scene.results.exists():
-            found += violations(scene, events, failed)
+            found += violations(scene, events, not_finite)
         return [*found, *orphans], delays(scene, events)
     except Exception:
         return [*found, ("wrong", traceback.format_exc())], []
