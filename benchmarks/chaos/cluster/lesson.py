@@ -20,10 +20,14 @@ from typing import Any
 
 from benchmarks.chaos.cluster.ledger import Ledger
 from raytune_gp import tune
+from raytune_gp.trainable.session import current_session
 
 __all__ = ["KINDS", "lesson"]
 
 HANG_S = 300.0
+
+TOLD_S = 60.0
+"""So long a trial waits to be told to end."""
 
 
 class TwoArgumentsError(Exception):
@@ -115,11 +119,18 @@ def _exit(ledger: Ledger) -> None:
 
 
 def _hang(ledger: Ledger) -> None:
+    """Native code that lets other threads run."""
     ctypes.CDLL(None).sleep(int(HANG_S))
 
 
 def _hold(ledger: Ledger) -> None:
-    """Native code that holds the interpreter: this process hears nothing any more."""
+    """Native code that holds the interpreter, once the trial has been told to end.
+
+    Before that, nobody but the reaper would see that it hangs, ten minutes later.
+    """
+    deadline = time.monotonic() + TOLD_S
+    while current_session().mode is None and time.monotonic() < deadline:
+        time.sleep(0.01)
     ctypes.PyDLL(None).sleep(int(HANG_S))
 
 
