@@ -23,7 +23,7 @@ from raytune_gp import events as ev
 from raytune_gp.state import RunState
 from raytune_gp.storage.journal import SQLJournal
 
-__all__ = ["Delay", "delays", "journalled", "leftovers", "violations"]
+__all__ = ["Delay", "Violation", "delays", "differences", "journalled", "leftovers", "violations"]
 
 LEFT_S = 5.0
 """So soon after a run's end nothing of it may be running."""
@@ -45,7 +45,10 @@ def journalled(scene: Scene) -> list[ev.Event]:
 
 
 def violations(scene: Scene, events: list[ev.Event], not_finite: set[str]) -> Iterator[Violation]:
-    """What is wrong with a round that is over; `not_finite` are the trials that end with NaN."""
+    """What is wrong with a round that is over; `not_finite` are the trials that end with NaN.
+
+    Whether the journal gives the same results is for `differences` to tell.
+    """
     results = json.loads(scene.results.read_text())
     lives = scene.ledger.lives()
     yield from _budget(results, events, not_finite)
@@ -53,7 +56,16 @@ def violations(scene: Scene, events: list[ev.Event], not_finite: set[str]) -> It
         yield from _account(trial, found["rows"], lives.get(trial, []))
     yield from _trained_again(events, lives)
     yield from _resumed(events, lives)
-    yield from _replayed(results, events)
+
+
+def differences(scene: Scene, events: list[ev.Event]) -> Iterator[Violation]:
+    """What the journal alone gives otherwise than the results."""
+    results = json.loads(scene.results.read_text())
+    for trial in RunState.of(events).trials.values():
+        columns = [list(trial.history.values(name)) for name in ("step", "score", "life")]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        if repr(rows) != repr(results["trials"].get(trial.id, {}).get("rows")):
+            yield "wrong", f"the journal gives other reports of trial {trial.id}: {rows}"
 
 
 def _budget(results: Mapping[str, Any], events: list[ev.Event], not_finite: set[str]) -> Iterator[Violation]:
@@ -128,15 +140,6 @@ def _resumed(events: list[ev.Event], lives: Mapping[str, list[Life]]) -> Iterato
         for life in found:
             if life.after not in starts.get(trial, []):
                 yield "lost", f"an attempt of trial {trial} began at step {life.after}, as nobody told it to"
-
-
-def _replayed(results: Mapping[str, Any], events: list[ev.Event]) -> Iterator[Violation]:
-    """The journal alone gives the same results."""
-    for trial in RunState.of(events).trials.values():
-        columns = [list(trial.history.values(name)) for name in ("step", "score", "life")]
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        if repr(rows) != repr(results["trials"].get(trial.id, {}).get("rows")):
-            yield "wrong", f"the journal gives other reports of trial {trial.id}: {rows}"
 
 
 def leftovers(scene: Scene) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.cluster.faults import FAULTS, Fault, NotFinite
-from benchmarks.chaos.cluster.judge import delays, journalled, leftovers, violations
+from benchmarks.chaos.cluster.judge import delays, differences, journalled, leftovers, violations
 from benchmarks.chaos.cluster.nodes import Nodes
 from benchmarks.chaos.cluster.scene import STEPS, TRIALS, HungError, Scene
 
@@ -128,7 +128,7 @@ def _play(scene: Scene, faults: list[Fault]) -> tuple[list[tuple[str, str]], lis
         events = journalled(scene)
         not_finite = {f"{fault.trial:05d}" for fault in faults if isinstance(fault, NotFinite)}
         if scene.results.exists():
-            found += violations(scene, events, not_finite)
+            found += [*violations(scene, events, not_finite), *differences(scene, events)]
         return [*found, *orphans], delays(scene, events)
     except Exception:
         return [*found, ("wrong", traceback.format_exc())], []
