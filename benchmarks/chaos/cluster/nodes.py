@@ -126,10 +126,11 @@ class Nodes:
         )
 
     def close(self) -> None:
-        """End the cluster and whatever is left in it."""
+        """End the cluster and whatever is left in it: not a database's server, which has the mark too."""
         with contextlib.suppress(Exception):
             self._cluster.shutdown()
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                process.kill()
+                if process.name() != "postgres":
+                    process.kill()
         shutil.rmtree(self._place, ignore_errors=True)
