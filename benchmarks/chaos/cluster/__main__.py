@@ -35,12 +35,13 @@ def wanted(each: int, at_random: int, only: str | None) -> Iterator[tuple[str, i
 
 
 def summed(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sums over rounds, by fault and in all. Delays are in seconds."""
+    """The sums over rounds, by fault and in all; `violations` are rounds. Delays are in seconds."""
     rounds = list(rounds)
     by_fault = {name: [r for r in rounds if r["fault"] == name] for name in (*FAULTS, RANDOM)}
     return {
         **_sums(rounds),
         "faults": {name: _sums(found) for name, found in by_fault.items() if found},
+        "violations": sum(bool(r["violations"]) for r in rounds),
         "violated": [r for r in rounds if r["violations"]],
     }
 
@@ -57,6 +58,7 @@ def _sums(rounds: list[Mapping[str, Any]]) -> dict[str, Any]:
         "reports": sum(r["reports"] for r in rounds),
         "reports_made_again": sum(r["reports_made_again"] for r in rounds),
         "attempts_lost": len(delays),
+        "started_within_1_s_of_knowledge": sum(d["knowledge_to_start"] < 1.0 for d in delays),
         "seconds": {name: _spread([d[name] for d in delays]) for name in delays[0]} if delays else {},
         "load": _spread([r["load"] for r in rounds]),
         "round_s": _spread([r["seconds"] for r in rounds]),
