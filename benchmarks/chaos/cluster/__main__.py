@@ -2,9 +2,9 @@
 
     python -m benchmarks.chaos.cluster --each 5 --random 100 --out benchmarks/results/chaos-cluster.jsonl
 
-First each fault of the matrix so many times, then rounds of several at random. Each line of the file is a
-round; rounds that are there are not played again. The sums of all are written beside it, as JSON. One fault
-alone, without a record:
+So many rounds of each fault of the matrix, and of several at random. Each line of the file is a round; rounds
+that are there are not played again. The sums of all are written beside it, as JSON. One fault alone, without a
+record:
 
     python -m benchmarks.chaos.cluster --only "a node is lost" --each 1
 """
@@ -25,13 +25,14 @@ KINDS = ("lost", "twice", "hung", "orphan", "wrong")
 
 
 def wanted(each: int, at_random: int, only: str | None) -> Iterator[tuple[str, int]]:
-    """The rounds to play, by fault and number: each fault in turn."""
+    """The rounds to play, by fault and number: each fault once, a share of those at random, and again."""
     if only is not None:
         yield from ((only, number) for number in range(each))
         return
     for number in range(each):
         yield from ((fault, number) for fault in FAULTS)
-    yield from ((RANDOM, number) for number in range(at_random))
+        share = range(at_random * number // each, at_random * (number + 1) // each)
+        yield from ((RANDOM, number) for number in share)
 
 
 def summed(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
