@@ -2,15 +2,16 @@
 
     python -m benchmarks.chaos.cluster --each 5 --random 100 --out benchmarks/results/chaos-cluster.jsonl
 
-So many rounds of each fault of the matrix, and of several at random. Each line of the file is a round; rounds
-that are there are not played again. The sums of all are written beside it, as JSON. One fault alone, without a
-record:
+So many rounds of each fault of the matrix, and of several at random. Each line of the file is a round; those
+that are there are not played again. The sums of all are written beside it, as JSON. One fault alone, without
+a record:
 
     python -m benchmarks.chaos.cluster --only "a node is lost" --each 1
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -85,6 +86,8 @@ def main() -> int:
     out: Path | None = arguments.out
     rounds = list(read(out)) if out is not None else []
     done = {(r["fault"], r["number"]) for r in rounds if r["seed"] == arguments.seed}
+    for sign in (signal.SIGINT, signal.SIGTERM):  # the first is ignored where a shell runs this behind itself
+        signal.signal(sign, signal.default_int_handler)
     player = Player(arguments.seed, arguments.keep)
     try:
         for fault, number in wanted(arguments.each, arguments.random, arguments.only):
