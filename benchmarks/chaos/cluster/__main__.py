@@ -104,6 +104,8 @@ def main() -> int:
                 sep="\n  ",
                 file=sys.stderr,
             )
+    except KeyboardInterrupt:
+        print("interrupted: these are the sums of what is on record", file=sys.stderr)
     finally:
         player.close()
     command = f"python -m benchmarks.chaos.cluster --each {arguments.each} --random {arguments.random}"
