@@ -29,6 +29,7 @@ class Fault:
     row: ClassVar[int]
     name: ClassVar[str]
     ends_driver: ClassVar[bool] = False
+    changes_nodes: ClassVar[bool] = False
     needs_server: ClassVar[bool] = False
     settings: ClassVar[dict[str, Any]] = {}
 
@@ -125,7 +126,7 @@ class DoesNotStop(Ordered):
 class NodeLost(Fault):
     """A node is killed, and another one joins."""
 
-    row, name = 9, "a node is lost"
+    row, name, changes_nodes = 9, "a node is lost", True
 
     def strike(self, scene: Scene) -> None:
         node = self.rng.choice(scene.nodes.workers)
@@ -137,7 +138,7 @@ class NodeLost(Fault):
 class NodeDrained(Fault):
     """Another node joins, a node is drained, and is killed two seconds later."""
 
-    row, name = 10, "a node is drained, then lost"
+    row, name, changes_nodes = 10, "a node is drained, then lost", True
 
     def strike(self, scene: Scene) -> None:
         node = self.rng.choice(scene.nodes.workers)
@@ -189,6 +190,7 @@ class HeadLost(Fault):
     """The processes of the head, driver and coordinator too, are killed; the run goes on in a new cluster."""
 
     row, name, ends_driver = 16, "the cluster's head is lost, and the run resumed on a new one", True
+    changes_nodes = True
 
     def strike(self, scene: Scene) -> None:
         workers = [pid for node in scene.nodes.workers for pid in scene.nodes.of_node(node)]

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,8 @@ def _striking(scene: Scene, faults: list[Fault]) -> Iterator[list[str]]:
     def strike(fault: Fault) -> None:
         try:
             if scene.await_reports(fault.after_reports):
-                fault.strike(scene)
+                with scene.changing_nodes if fault.changes_nodes else nullcontext():
+                    fault.strike(scene)
         except Exception:
             failures.append(f"{fault.name}: {traceback.format_exc()}")
 

@@ -42,6 +42,7 @@ class Scene:
     """One round. `journal` is its URL; `settings` of `tune.run` may be added to until it starts.
 
     `server` is what holds the journal, if it is PostgreSQL; `lost` are clusters that were given up.
+    Faults that change the nodes hold `changing_nodes`: none can join while the head is killed.
     """
 
     def __init__(self, directory: Path, nodes: Nodes, server: Any = None):
@@ -55,6 +56,7 @@ class Scene:
         self.orders.mkdir()
         self.settings: dict[str, Any] = {}
         self.lost: list[Nodes] = []
+        self.changing_nodes = threading.Lock()
         self.struck: list[str] = []
         self.resumes = 0
         self._ended_by_us = False
