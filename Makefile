@@ -29,6 +29,7 @@ bench: $(VENV)/.installed-bench
 	$(THREADS) $(BIN)/python -m benchmarks.coordinator_kills --out $(RESULTS)/coordinator_kills.json
 	$(THREADS) $(BIN)/python -m benchmarks.soak --out $(RESULTS)/soak.json
 	$(THREADS) $(BIN)/python -m benchmarks.chaos --out $(RESULTS)/chaos.jsonl
+	$(THREADS) $(BIN)/python -m benchmarks.chaos.cluster --out $(RESULTS)/chaos-cluster.jsonl
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
