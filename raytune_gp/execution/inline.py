@@ -49,7 +49,9 @@ class InlineExecutor:
         self._cursors: dict[str, int] = {}
         self._inputs: deque[msg.Input] = deque([msg.SlotsOffered(1)])
         self._waiting: msg.Start | None = None
+        self._current: tuple[str, int] | None = None
         self._session: Session | None = None
+        self._interrupts: dict[tuple[str, int], str] = {}
         self.turn: Callable[[], None] = lambda: None
 
     def now(self) -> float:
@@ -85,8 +87,7 @@ class InlineExecutor:
             case msg.Start():
                 self._waiting = command
             case msg.Interrupt():
-                if self._session is not None:
-                    self._session.interrupt(command.mode)
+                self._interrupt(command)
             case msg.Suggest():
                 self._inputs.append(self._asker.ask(command))
             case msg.Release():
@@ -107,6 +108,14 @@ class InlineExecutor:
         self._cursors[command.worker] = command.after_seq
         self._inputs.append(msg.WorkerArrived(command.worker, "local", 0))
 
+    def _interrupt(self, command: msg.Interrupt) -> None:
+        """End the attempt at its next report; it may be waiting for its turn still."""
+        key, waiting = (command.trial, command.attempt), self._waiting
+        if self._session is not None and self._current == key:
+            self._session.interrupt(command.mode)
+        elif waiting is not None and (waiting.trial, waiting.attempt) == key:
+            self._interrupts[key] = command.mode
+
     def _train(self, command: msg.Start) -> None:
         self._waiting = None
         outbox = self._outboxes.get(command.worker)
@@ -119,6 +128,10 @@ class InlineExecutor:
                 self.turn()
 
         session = self._session = Session.of(command, emit, self._run, self._storage, self._resources)
+        self._current = (command.trial, command.attempt)
+        mode = self._interrupts.pop(self._current, None)
+        if mode is not None:
+            session.interrupt(mode)
         emit("started", {})
         outcome = run_attempt(self._trainable, self._space.from_json(command.config), session)
         self._session = None
