@@ -28,6 +28,7 @@ from raytune_gp.execution.starting import job_environment, start_limit_s, why_no
 from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
+from raytune_gp.storage.urls import sqlite_file
 
 __all__ = [
     "CoordinatorGoneError",
@@ -83,12 +84,12 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     Of a new run, up to `ahead` workers are made beside it, as many as fit: they start while it does, and it
     finds them under the names that it gives its first workers. One that it never asks for leaves by itself
     when the run is over. None are made beside a coordinator that reserves a share of a GPU, which they could
-    take first. Raises RunExistsError where another driver was faster.
+    take first. A detached coordinator whose journal is on a server may be restarted on another node.
+    Raises RunExistsError where another driver was faster.
     """
     if ahead and not plan.gpus:
         free, total = slots_free(plan.worker.resources), slots_in_all(plan.worker.resources)
         plan = replace(plan, started=int(min(ahead, max(free, min(total, FEW)))))
-    here = ray.get_runtime_context().get_node_id()
     options: dict[str, Any] = {
         "name": plan.worker.coordinator,
         "namespace": NAMESPACE,
@@ -96,7 +97,9 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
         "num_gpus": plan.gpus,
         "max_restarts": -1,
         "max_task_retries": 0,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=_may_move(plan)
+        ),
     }
     if plan.detached:
         options["lifetime"] = "detached"
@@ -109,6 +112,11 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     for slot in range(plan.started):
         make_worker(plan.run_id, f"w{slot}/1", plan.worker)
     return coordinator
+
+
+def _may_move(plan: RunPlan) -> bool:
+    """Whether the coordinator may be restarted on another node: nothing that it needs is on this one."""
+    return plan.detached and not plan.gpus and sqlite_file(plan.journal) is None
 
 
 class Follower:
