@@ -234,14 +234,14 @@ class Launch:
         from raytune_gp.execution.driver import Follower, follow
 
         coordinator = self._start(state)
-        follow(Follower(coordinator, state, audience.hear, audience.pause, audience.warn))
+        follow(Follower(coordinator, state, audience.hear, audience.pause, audience.warn, fresh=True))
 
     def _detach(self, state: RunState) -> None:
         """Start the run and leave it to itself, once its coordinator is at work."""
         from raytune_gp.execution.driver import Follower, let_go
 
         with Audience(self.spec.name, CallbackList((), self.space.from_json, str), 0) as audience:
-            let_go(Follower(self._start(state), state, on_trouble=audience.pause))
+            let_go(Follower(self._start(state), state, on_trouble=audience.pause, fresh=True))
 
     def _start(self, state: RunState) -> Any:
         """Start the coordinator, with all that it needs to go on alone."""

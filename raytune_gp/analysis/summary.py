@@ -38,7 +38,7 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
         "finished": len(state.observations),
         "without_value": dict(failures),
         "warnings": idle_criteria(state),
-        "slots": _slots(state),
+        "slots": _slots(state, now),
         "created_at": state.created_at,
         "elapsed_s": now - state.created_at,
         "trial_time_s": math.fsum(t.time_total_s for t in state.trials.values()),
@@ -63,10 +63,13 @@ def _described(state: RunState, trial: Trial | None) -> dict[str, Any] | None:
     }
 
 
-def _slots(state: RunState) -> int | None:
-    """How many trials can run at a time, or None where that is not known yet."""
+def _slots(state: RunState, now: float) -> int | None:
+    """How many trials can run at a time, or None where that is not known yet.
+
+    Workers that wait for a node of an autoscaler run none.
+    """
     limits = [n for n in (state.capacity, state.spec.max_concurrent_trials) if n is not None]
-    return min(limits) if limits else None
+    return max(0, min(limits) - state.crew.overdue(now)) if limits else None
 
 
 def time_left_s(state: RunState, now: float) -> float | None:
@@ -84,7 +87,7 @@ def time_left_s(state: RunState, now: float) -> float | None:
         mean = statistics.fmean(finished)
         waiting = state.budget + len(state.ready) + len(state.queue) + len(state.paused)
         running = math.fsum(max(0.0, mean - state.trials[t].time_total_s) for t in state.running)
-        limit = min(limit, (waiting * mean + running) / max(1, _slots(state) or 1))
+        limit = min(limit, (waiting * mean + running) / max(1, _slots(state, now) or 1))
     return limit if math.isfinite(limit) else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raytune_gp.errors import RunNotFoundError
+from raytune_gp.errors import JournalError, RunNotFoundError
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial
 
@@ -44,11 +44,22 @@ def journal_url(option: str | None, file: str | None = None, directory: Path | N
 
 
 @contextmanager
-def open_journal(option: str | None) -> Iterator[SQLJournal]:
-    """The journal that the option or the environment names."""
-    from raytune_gp.storage.journal import SQLJournal
+def open_journal(option: str | None, *, create: bool = False) -> Iterator[SQLJournal]:
+    """The journal that the option or the environment names.
 
-    journal = SQLJournal(journal_url(option))
+    Raises JournalError where it is an SQLite file that is not there, unless it may be made by `create`.
+    """
+    from raytune_gp.storage.journal import SQLJournal
+    from raytune_gp.storage.urls import sqlite_file
+
+    url = journal_url(option)
+    file = None if create else sqlite_file(url)
+    if file is not None and not file.exists():
+        raise JournalError(
+            f"there is no journal at {file}: name another by --journal or $RAYTUNE_JOURNAL, or start a run, "
+            f"which makes it"
+        )
+    journal = SQLJournal(url, create=create)
     try:
         yield journal
     finally:

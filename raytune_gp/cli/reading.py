@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raytune_gp.cli.journals import JournalOption, NameArgument, find_trial, open_journal, replay
+from raytune_gp.errors import JournalError, JournalLostError, SchemaVersionError
 
 if TYPE_CHECKING:
+    from raytune_gp.events import Event
     from raytune_gp.state import RunState
     from raytune_gp.storage.journal import SQLJournal
     from raytune_gp.trial import Trial
@@ -102,11 +104,31 @@ def _follow(journal: SQLJournal, state: RunState) -> None:
         progress.update(state)
         while not state.status.is_ended:
             time.sleep(POLL_S)
-            events = [event for _, event in journal.read(state.spec.name, state.index)]
-            for event in events:
-                state.apply(event)
+            events = _news(journal, state)
             progress.update(state, events)
         progress.close(state)
+
+
+def _news(journal: SQLJournal, state: RunState) -> list[Event]:
+    """The events that have come, applied to `state`. A journal that is away for a while is waited for.
+
+    Raises JournalLostError where it is gone for good.
+    """
+    told = None
+    while True:
+        try:
+            events = [event for _, event in journal.read(state.spec.name, state.index)]
+            break
+        except (JournalLostError, SchemaVersionError):
+            raise
+        except JournalError as error:
+            if str(error) != told:
+                told = str(error)
+                typer.echo(f"waiting: {told}", err=True)
+            time.sleep(POLL_S)
+    for event in events:
+        state.apply(event)
+    return events
 
 
 def show(
@@ -197,8 +219,7 @@ def logs(
             tail.print_news()
             if going:
                 time.sleep(POLL_S)
-                for _, event in opened.read(name, state.index):
-                    state.apply(event)
+                _news(opened, state)
         if not follow:
             tail.print_news()
     if not tail.found:

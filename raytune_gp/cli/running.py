@@ -139,7 +139,7 @@ def resume(
     url = journal_url(journal) if plan is None else _url(plan, journal)
     known = run if plan is None else plan.name
     usual = default_storage_path() if plan is None else plan.storage_path
-    with open_journal(url) as opened:
+    with open_journal(url, create=True) as opened:
         if not opened.exists(known):
             place = usual if storage is None else absolute_storage_path(storage)
             about = bring_back(opened, url, known, place, "inline" if inline else "ray")

@@ -98,7 +98,8 @@ class Coordinator:
         self._plan = plan
         os.environ.update(plan.environment)
         self._journal = SQLJournal(plan.journal, create=False)
-        storage = self._storage = Storage(plan.worker.storage_path, plan.run)
+        # The driver has made the run's directory. At a restart its file system may be away: not touched here.
+        storage = self._storage = Storage(plan.worker.storage_path, plan.run, create=False)
         parts: Parts = plan.parts.load(storage)
         self._backup = Backup.of(self._journal, plan.journal, plan.run, storage, self._warn)
         retain = storage.retain if self._backup is None else self._backup.retain

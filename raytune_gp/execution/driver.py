@@ -7,13 +7,14 @@ and results all read that replica. It holds nothing that the run needs.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytune_gp.errors import RunExistsError, RunFailedError, SpecError
@@ -24,9 +25,11 @@ from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
 from raytune_gp.execution.searcher_gpu import check_share
+from raytune_gp.execution.starting import job_environment, start_limit_s, why_not_started
 from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
+from raytune_gp.storage.urls import sqlite_file
 
 __all__ = [
     "CoordinatorGoneError",
@@ -83,14 +86,14 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     Of a new run, up to `ahead` workers are made beside it, as many as fit: they start while it does, and it
     finds them under the names that it gives its first workers. One that it never asks for leaves by itself
     when the run is over. None are made beside a coordinator that reserves a share of a GPU, which they could
-    take first. Raises RunExistsError where another driver was faster.
+    take first. A detached coordinator whose journal is on a server may be restarted on another node.
+    Raises RunExistsError where another driver was faster.
     """
     if ahead and not plan.gpus:
         demand = plan.worker.demand
         free, total = slots_free(demand), slots_in_all(demand)
         few = 1 if demand.bundles else FEW  # those with workers of their own do not wait, but take room
         plan = replace(plan, started=int(min(ahead, max(free, min(total, few)))))
-    here = ray.get_runtime_context().get_node_id()
     options: dict[str, Any] = {
         "name": plan.worker.coordinator,
         "namespace": NAMESPACE,
@@ -98,7 +101,9 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
         "num_gpus": plan.gpus,
         "max_restarts": -1,
         "max_task_retries": 0,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False),
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=_may_move(plan)
+        ),
     }
     if plan.detached:
         options["lifetime"] = "detached"
@@ -113,11 +118,17 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     return coordinator
 
 
+def _may_move(plan: RunPlan) -> bool:
+    """Whether the coordinator may be restarted on another node: nothing that it needs is on this one."""
+    return plan.detached and not plan.gpus and sqlite_file(plan.journal) is None
+
+
 class Follower:
     """Applies a run's events to `state` as they come, and tells of them.
 
     `listener` is told of events, `on_trouble` of what pauses the run, None when it goes on, and `on_warning`
-    of what keeps its journal from being backed up.
+    of what keeps its journal from being backed up. A coordinator that is `fresh` is waited for as long as it
+    may take to start.
     """
 
     def __init__(
@@ -127,6 +138,8 @@ class Follower:
         listener: Listener = lambda state, events: None,
         on_trouble: Callable[[str | None], None] = lambda trouble: None,
         on_warning: Callable[[str | None], None] = lambda warning: None,
+        *,
+        fresh: bool = False,
     ):
         self.coordinator = coordinator
         self.state = state
@@ -135,13 +148,21 @@ class Follower:
         self._on_warning = on_warning
         self._trouble: str | None = None
         self._warning: str | None = None
+        self._fresh = fresh
 
     def turn(self) -> bool:
         """Wait for news, a second at most while the coordinator can be reached; whether the run is over.
 
-        Raises CoordinatorGoneError where the coordinator has died for good, RunFailedError where it failed.
+        Raises CoordinatorGoneError where the coordinator has died for good or never came up, RunFailedError
+        where it failed.
         """
-        news = _poll(self.coordinator, self.state.index)
+        try:
+            news = _poll(self.coordinator, self.state.index, self._fresh)
+        except CoordinatorGoneError:
+            if self._fresh:  # nobody will claim what was made ahead of it
+                end_workers(self.state.spec.run_id)
+            raise
+        self._fresh = False
         self.hear(news.events, news.given_up)
         if news.error is not None:
             raise RunFailedError(f"the coordinator failed: {news.error}")
@@ -224,15 +245,20 @@ def _end_unwritten(state: RunState, why: str) -> RunEnded:
     return RunEnded(max(time.time(), state.now), RunStatus.STOPPED.value, f"{INTERRUPTED}; {why}")
 
 
-def _poll(coordinator: Any, after_index: int) -> News:
-    """One poll; while Ray restarts the coordinator, ask again."""
-    deadline = time.monotonic() + UNREACHABLE_S
+def _poll(coordinator: Any, after_index: int, fresh: bool = False) -> News:
+    """One poll; while Ray restarts the coordinator, ask again. One that is `fresh` may never come up."""
+    began = time.monotonic()
+    deadline = began + UNREACHABLE_S
+    limit_s = start_limit_s(job_environment()) if fresh else math.inf
     while True:
         try:
             answer = coordinator.poll.remote(after_index, POLL_S)
             while not ray.wait([answer], timeout=KEYBOARD_S)[0]:
-                pass
+                if time.monotonic() - began > limit_s:
+                    raise CoordinatorGoneError(why_not_started(job_environment(), limit_s))
             return ray.get(answer)
+        except RuntimeEnvSetupError as error:
+            raise CoordinatorGoneError(f"the coordinator cannot be started: {error}") from error
         except ActorDiedError as error:
             raise CoordinatorGoneError(f"the coordinator died and was not restarted: {error}") from error
         except RayError as error:

@@ -52,7 +52,9 @@ class InlineExecutor:
         self._cursors: dict[str, int] = {}
         self._inputs: deque[msg.Input] = deque([msg.SlotsOffered(1)])
         self._waiting: msg.Start | None = None
+        self._current: tuple[str, int] | None = None
         self._session: Session | None = None
+        self._interrupts: dict[tuple[str, int], str] = {}
         self.turn: Callable[[], None] = lambda: None
 
     def now(self) -> float:
@@ -88,8 +90,7 @@ class InlineExecutor:
             case msg.Start():
                 self._waiting = command
             case msg.Interrupt():
-                if self._session is not None:
-                    self._session.interrupt(command.mode, command.grace_s)
+                self._interrupt(command)
             case msg.Suggest():
                 self._inputs.append(self._asker.ask(command))
             case msg.Release():
@@ -110,6 +111,14 @@ class InlineExecutor:
         self._cursors[command.worker] = command.after_seq
         self._inputs.append(msg.WorkerArrived(command.worker, "local", 0))
 
+    def _interrupt(self, command: msg.Interrupt) -> None:
+        """End the attempt at its next report; it may be waiting for its turn still."""
+        key, waiting = (command.trial, command.attempt), self._waiting
+        if self._session is not None and self._current == key:
+            self._session.interrupt(command.mode, command.grace_s)
+        elif waiting is not None and (waiting.trial, waiting.attempt) == key:
+            self._interrupts[key] = command.mode
+
     def _train(self, command: msg.Start) -> None:
         self._waiting = None
         outbox = self._outboxes.get(command.worker)
@@ -122,6 +131,10 @@ class InlineExecutor:
                 self.turn()
 
         session = self._session = Session.of(command, emit, self._run, self._storage, self._resources)
+        self._current = (command.trial, command.attempt)
+        mode = self._interrupts.pop(self._current, None)
+        if mode is not None:
+            session.interrupt(mode)
         emit("started", {})
         config = self._space.from_json(command.config)
         outcome = run_attempt(self._trainable, config, session, self._when_to_save)

@@ -48,7 +48,8 @@ def kind_of_absence(name: str, draining: frozenset[str]) -> tuple[str, FailureKi
             text = cause.actor_died_error_context.error_message
             error = ActorDiedError(cause.actor_died_error_context)
         return f"{absent}: {text}", kind_of_loss(error, dead["Address"]["NodeID"], draining)
-    except Exception:  # a table of another form, or none: Ray forgets the dead in time
+    except Exception:
+        # Ray forgets the dead in time, and the table is private: whatever it became, the loss must be told.
         return absent, FailureKind.WORKER_LOST
 
 

@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from raytune_gp import messages as msg
 from raytune_gp.errors import RaytuneError
+from raytune_gp.execution.calls import deliver, grace_left, hello, items
 from raytune_gp.execution.cluster import kill_actor, wait_until_gone
 from raytune_gp.execution.growth import has_autoscaler
 from raytune_gp.execution.losses import draining_nodes, kind_of_absence, kind_of_loss
@@ -32,16 +33,9 @@ from raytune_gp.storage.artifacts import Storage
 __all__ = ["RayExecutor"]
 
 MAX_INPUTS = 500
-BACKPRESSURE = 4
-"""Batches that a stream may be ahead of its reader."""
-
-RETRY_S = 0.5
 ACKNOWLEDGE_S = 0.1
 LOOK_S = 1.0
 """How often a worker is asked whether an attempt that was told to end may go on, in seconds."""
-
-ANSWER_S = 5.0
-"""So long its answer may take; a trainable that holds the interpreter for longer does not stop."""
 
 CAPACITY_S = 2.0
 """How often the cluster is asked what it has free, in seconds."""
@@ -83,7 +77,7 @@ class RayExecutor:
         self._nodes: dict[str, str] = {}
         self._draining: frozenset[str] = frozenset()
         self._to_acknowledge: dict[str, int] = {}
-        self._waiting: dict[str, list[tuple[str, tuple[Any, ...]]]] = {}
+        self._waiting: dict[str, list[msg.Start | msg.Interrupt]] = {}
         self._searching = ThreadPoolExecutor(1, "raytune-search")
         self._housekeeping = ThreadPoolExecutor(1, "raytune-storage")
         self._loop = asyncio.new_event_loop()
@@ -160,12 +154,17 @@ class RayExecutor:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def _call(self, worker: str, method: str, *arguments: Any) -> None:
-        """Send a message that needs no answer; it waits where the worker is not connected yet."""
-        if worker in self._up:
-            getattr(self._handles[worker], method).remote(*arguments, self.term)
+    def _tell(self, command: msg.Start | msg.Interrupt) -> None:
+        """Send a message; it waits where the worker is not connected yet."""
+        if command.worker in self._up:
+            handle = self._handles[command.worker]
+            self._spawn(deliver(handle, command, self.term, lambda: self._goes_on(command)))
         else:
-            self._waiting.setdefault(worker, []).append((method, arguments))
+            self._waiting.setdefault(command.worker, []).append(command)
+
+    def _goes_on(self, command: msg.Start | msg.Interrupt) -> bool:
+        """Whether the end of the attempt that it is about has not been heard."""
+        return self._attempts.get(command.worker) == (command.trial, command.attempt)
 
     def _acknowledge(self, command: msg.Acknowledge) -> None:
         """Acknowledge soon, and many items by one message: nothing waits for it."""
@@ -175,8 +174,8 @@ class RayExecutor:
 
     def _flush_acknowledgement(self, worker: str) -> None:
         seq = self._to_acknowledge.pop(worker)
-        if worker in self._up:
-            self._call(worker, "acknowledge", seq)
+        if worker in self._up:  # one that is lost is made good by the next
+            self._handles[worker].acknowledge.remote(seq, self.term)
 
     def _connect(self, command: msg.Connect) -> None:
         task = self._tasks.get(command.worker)
@@ -186,32 +185,22 @@ class RayExecutor:
 
     def _start(self, command: msg.Start) -> None:
         self._attempts[command.worker] = (command.trial, command.attempt)
-        self._call(command.worker, "start", command)
+        self._tell(command)
 
     def _interrupt(self, command: msg.Interrupt) -> None:
-        self._call(command.worker, "interrupt", command)
+        self._tell(command)
         self._spawn(self._end_in_time(command))
 
     async def _end_in_time(self, command: msg.Interrupt) -> None:
         """End the worker by force if its attempt goes on after the grace period, as the worker counts it."""
-
-        def goes_on() -> bool:
-            return self._attempts.get(command.worker) == (command.trial, command.attempt)
-
         await asyncio.sleep(command.grace_s)
-        while goes_on() and (left := await self._grace_left(command)) > 0:
+        while self._goes_on(command):
+            left = await grace_left(self._handles[command.worker], command, self.term)
+            if left <= 0:
+                break
             await asyncio.sleep(min(left, LOOK_S))
-        if goes_on():
+        if self._goes_on(command):
             self._kill(command.worker, f"it did not stop within {command.grace_s:g} s")
-
-    async def _grace_left(self, command: msg.Interrupt) -> float:
-        """What the worker says its attempt has left, in seconds: nothing, where it does not answer."""
-        try:
-            answer = self._handles[command.worker].grace_left.remote(command, self.term)
-            left: float = await asyncio.wait_for(answer, ANSWER_S)
-            return left
-        except (TimeoutError, RayError):
-            return 0.0
 
     def _release(self, worker: str) -> None:
         if worker in self._handles:
@@ -247,15 +236,18 @@ class RayExecutor:
         try:
             if command.create and self._settings.freight.packages:
                 await asyncio.to_thread(self._hand_in)
-            handle, hello = await self._arrive(command, name)
+            handle, about = await self._arrive(command, name)
             self._up.add(worker)
-            self._nodes[worker] = hello["node"]
-            for method, arguments in self._waiting.pop(worker, ()):
-                self._call(worker, method, *arguments)
-            if hello["current"] is not None:
-                self._attempts[worker] = tuple(hello["current"])
-            self._inputs.put(msg.WorkerArrived(worker, hello["node"], hello["pid"]))
-            await self._read(worker, handle, command.after_seq)
+            self._nodes[worker] = about["node"]
+            if about["current"] is not None:
+                self._attempts.setdefault(worker, tuple(about["current"]))
+            for message in self._waiting.pop(worker, ()):
+                self._tell(message)
+            self._inputs.put(msg.WorkerArrived(worker, about["node"], about["pid"]))
+            async for item in items(handle, command.after_seq, self.term):
+                if item.kind == "ended":
+                    self._attempts.pop(worker, None)
+                self._inputs.put(item)
         except Exception as error:
             if isinstance(error, ValueError) and not command.create:
                 what, kind = await asyncio.to_thread(kind_of_absence, name, self._draining)
@@ -274,23 +266,14 @@ class RayExecutor:
         for _ in range(MOST_STARTS):
             handle = self._find(name, command)
             self._handles[command.worker] = handle
-            hello = await self._hello(handle)
-            if hello["at_home"]:
-                return handle, hello
+            about = await hello(handle, self.term)
+            if about["at_home"]:
+                return handle, about
             ray.kill(handle)
             await asyncio.to_thread(wait_until_gone, name)
             if command.worker in self._killed:
                 break
         raise RuntimeError(f"it was started {MOST_STARTS} times, and not with the packages of its trials")
-
-    async def _hello(self, handle: Any) -> dict[str, Any]:
-        """The worker's answer, once it can be reached. Raises RayError where it is dead."""
-        while True:
-            try:
-                answer: dict[str, Any] = await handle.hello.remote(self.term)
-                return answer
-            except ActorUnavailableError:
-                await asyncio.sleep(RETRY_S)
 
     def _hand_in(self) -> None:
         self._settings.freight.hand_in(Storage(self._settings.storage_path, self._settings.run))
@@ -299,26 +282,6 @@ class RayExecutor:
         if command.create:
             return make_worker(self._run_id, command.worker, self._settings)
         return ray.get_actor(name, NAMESPACE)
-
-    async def _read(self, worker: str, handle: Any, after_seq: int) -> None:
-        """Read the stream, and open it again where it broke without the worker's death."""
-        cursor = after_seq
-        while True:
-            try:
-                stream = handle.stream.options(
-                    num_returns="streaming", _generator_backpressure_num_objects=BACKPRESSURE
-                ).remote(cursor, self.term)
-                async for reference in stream:
-                    for item in await reference:
-                        if item.kind == "ended":
-                            self._attempts.pop(worker, None)
-                        self._inputs.put(item)
-                        cursor = item.seq
-                return
-            except (ActorDiedError, OutOfMemoryError):
-                raise
-            except RayError:
-                await asyncio.sleep(RETRY_S)
 
     async def _watch_capacity(self) -> None:
         """Tell how many workers the cluster can hold.

@@ -107,7 +107,7 @@ class Worker:
         self._news = asyncio.Event()
         self._term = 0
         self._current: tuple[str, int] | None = None
-        self._last: tuple[str, int] | None = None
+        self._begun: set[tuple[str, int]] = set()
         self._interrupts: dict[tuple[str, int], str] = {}
         self._reached = time.monotonic()
         self._session: Session | None = None
@@ -166,11 +166,12 @@ class Worker:
             self._outbox.acknowledge(seq)
 
     async def start(self, command: Start, term: int) -> None:
-        """Run an attempt, unless it was started before or another one is running."""
+        """Run an attempt, unless it was ever started here, or another one is running."""
         key = (command.trial, command.attempt)
-        if term < self._term or self._current is not None or key == self._last or self._leaving:
+        if term < self._term or self._current is not None or key in self._begun or self._leaving:
             return
-        self._current = self._last = key
+        self._current = key
+        self._begun.add(key)
         settings = self._settings
         emit = functools.partial(self._emit, command)
         session = Session.of(command, emit, settings.run, self._storage, settings.demand.resources)
@@ -188,7 +189,7 @@ class Worker:
         key, session = (command.trial, command.attempt), self._session
         if self._current == key and session is not None:
             session.interrupt(command.mode, command.grace_s)
-        elif key != self._last:
+        elif key not in self._begun:
             self._interrupts[key] = command.mode
 
     async def grace_left(self, command: Interrupt, term: int) -> float:
@@ -200,7 +201,7 @@ class Worker:
         key, session = (command.trial, command.attempt), self._session
         if session is not None and self._current == key:
             return session.grace_left_s(command.grace_s)
-        return MESSAGE_S if key == self._last else 0.0
+        return MESSAGE_S if key in self._begun else 0.0
 
     async def relay(
         self, attempt: tuple[str, int], metrics: Mapping[str, Any], checkpoint: Any, controller: Any

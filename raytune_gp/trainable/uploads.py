@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import queue
 import shutil
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Uploads:
         self._stored = stored
         self._staging: StagingDirectory | None = None
         self._thread: threading.Thread | None = None
-        self._queue: queue.SimpleQueue[tuple[int, str, str] | None] = queue.SimpleQueue()
+        self._waiting: deque[tuple[int, str, str]] = deque()
         self._news = threading.Condition()
         self._staged = 0
         self._quiet_since = time.monotonic()
@@ -80,10 +80,10 @@ class Uploads:
     def add(self, step: int, staged: str, relative: str) -> None:
         """Upload what `stage` has copied to `relative`, a path below the run's directory."""
         with self._news:
+            self._waiting.append((step, staged, relative))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._upload_all, name="raytune-upload", daemon=True)
                 self._thread.start()
-        self._queue.put((step, staged, relative))
 
     def finish(self) -> None:
         """Wait for what is on its way, UPLOAD_S at most. Raises CheckpointError where not all was stored."""
@@ -91,7 +91,9 @@ class Uploads:
             if not self._news.wait_for(lambda: not self._staged, UPLOAD_S):
                 self._error = self._error or _too_slow()
             self._finished = True
-        self._queue.put(None)
+            ending = None if self._staged else self._thread
+        if ending is not None:
+            ending.join()
         if self._staging is not None and not self._staged:
             self._staging.close()
         self.check()
@@ -118,9 +120,17 @@ class Uploads:
             shutil.rmtree(staged, ignore_errors=True)
             raise CheckpointError(f"checkpoint {source} cannot be copied: {error}") from error
 
+    def _next(self) -> tuple[int, str, str] | None:
+        """What to upload next; where there is nothing the thread ends, and the next checkpoint starts one."""
+        with self._news:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._thread = None
+            return None
+
     def _upload_all(self) -> None:
         assert self._storage is not None
-        while (entry := self._queue.get()) is not None:
+        while (entry := self._next()) is not None:
             step, staged, relative = entry
             try:
                 self._storage.upload(staged, relative)

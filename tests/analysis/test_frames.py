@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from raytune_gp import events as ev
 from raytune_gp.analysis.frames import best_so_far, reports_frame, trials_frame
 from raytune_gp.analysis.labels import duration, flat_config, last_line, short, varied_config
 from raytune_gp.analysis.parameters import Parameter, parameters
@@ -120,6 +121,17 @@ def test_time_left_shares_what_is_to_come_among_the_slots():
     assert time_left_s(Maker(num_samples=5).state, 0.0) is None
     limited = Maker(num_samples=-1, time_budget_s=25.0).trial({"x": 1}, [{"accuracy": 0.5}] * 10)
     assert time_left_s(limited.state, limited.at) == 15.0
+
+
+def test_workers_that_wait_for_a_node_train_nothing():
+    maker = Maker(num_samples=5, max_concurrent_trials=None).trial({"x": 1}, [{"accuracy": 0.5}] * 10)
+    state = maker.state
+    state.apply(ev.CapacityKnown(maker.at, 4))
+    for slot in range(3):
+        state.apply(ev.WorkerRequested(maker.at, f"w{slot + 7}/1", slot + 7, 1))
+    assert summary(state, maker.at)["slots"] == 4, "they may be starting"
+    assert summary(state, maker.at + 60.0)["slots"] == 1
+    assert time_left_s(state, maker.at + 60.0) == 40.0
 
 
 def test_parameters_come_from_the_space():

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from raytune_gp import tune
-from raytune_gp.events import RunEnded, RunResumed, StopRequested
+from raytune_gp.events import RunCreated, RunEnded, RunResumed, StopRequested
+from raytune_gp.spec import ExperimentSpec
 from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.trial import Metric
 from tests.cli.conftest import RUN_FILE, Command
 from tests.postgres import QUOTED, Server
 
@@ -350,14 +354,27 @@ def test_list_as_table_and_json(command: Command, done: Path) -> None:
     assert [f["name"] for f in strict(command("list", "--last", 1, "--json").stdout)] == ["second"]
 
 
-def test_list_of_an_empty_journal(command: Command) -> None:
+def test_list_of_an_empty_journal(command: Command, tmp_path: Path) -> None:
+    SQLJournal(f"sqlite:///{tmp_path / 'journal.db'}").close()
     assert strict(command("list", "--json").stdout) == []
     assert "no run yet" in command("list").stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("status", "first"), ("show", "first"), ("logs", "first", 0), ("stop", "first")]
+)
+def test_a_journal_that_is_not_there_is_named_and_not_made(
+    command: Command, tmp_path: Path, arguments: tuple[Any, ...]
+) -> None:
+    result = command(*arguments, "--journal", "typo/journla.db")
+    assert result.exit_code == 1
+    assert f"there is no journal at {tmp_path / 'typo' / 'journla.db'}" in result.stderr.replace("\n", "")
+    assert not Path("typo").exists()
+
+
 def test_the_journal_is_the_options_before_the_environments(command: Command, done: Path) -> None:
+    SQLJournal(f"sqlite:///{Path('other.db').absolute()}").close()
     assert strict(command("list", "--journal", "other.db", "--json").stdout) == []
-    assert Path("other.db").exists()
     assert len(strict(command("list", "--journal", "sqlite:///journal.db", "--json").stdout)) == 1
 
 
@@ -405,6 +422,32 @@ def test_status_follow_goes_on_until_the_run_ends(
     monkeypatch.setattr("time.sleep", meanwhile)
     result = command("status", "first", "--follow")
     assert result.exit_code == 0
+    assert "stopped: by a person" in result.stdout
+    journal.close()
+
+
+def test_status_follow_waits_for_a_server_that_restarts(
+    command: Command, postgres_url: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = SQLJournal(postgres_url)
+    spec = ExperimentSpec("first", (Metric("score", "max"),), num_samples=1)
+    journal.create_run("first", RunCreated(1.0, spec.to_json()))
+    looks = 0
+
+    def meanwhile(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            postgres.kill()
+        if looks == 3:
+            postgres.restart()
+            event = RunEnded(2e9, "STOPPED", "by a person")
+            journal.append("first", journal.raise_term("first"), 1, [event])
+
+    monkeypatch.setattr("raytune_gp.cli.reading.time", SimpleNamespace(sleep=meanwhile, time=time.time))
+    result = command("status", "first", "--follow", "--journal", postgres_url)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("the connection is lost, or the server is away") == 1
     assert "stopped: by a person" in result.stdout
     journal.close()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,13 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp.errors import RunFailedError, SpecError
-from raytune_gp.execution import cluster, driver
-from raytune_gp.execution.coordinator import News
+from raytune_gp.execution import cluster, coordinator, driver
+from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
+from raytune_gp.execution.payload import Payload
+from raytune_gp.execution.worker import WorkerSettings
 from raytune_gp.state import RunState
+from raytune_gp.storage.artifacts import Storage
 from tests.support import make_spec
 
 
@@ -45,7 +50,7 @@ def test_a_stop_that_a_restarting_coordinator_did_not_hear_is_asked_for_again(
     polls: list[int] = []
     killed: list[Any] = []
 
-    def poll(asked: FakeCoordinator, after_index: int) -> News:
+    def poll(asked: FakeCoordinator, after_index: int, fresh: bool) -> News:
         polls.append(after_index)
         if len(polls) == 2:
             raise KeyboardInterrupt
@@ -71,7 +76,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         coordinator = FakeCoordinator(deaf=0)
         answers = iter(news)
 
-        def poll(asked: Any, after_index: int) -> News:
+        def poll(asked: Any, after_index: int, fresh: bool) -> News:
             answer = next(answers)
             return answer() if callable(answer) else answer
 
@@ -164,3 +169,56 @@ def test_ray_client_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) 
         SpecError, match=r"RAY_ADDRESS is 'ray://head:10001'.*run this script on the head node"
     ):
         cluster.init_ray()
+
+
+# --- where a coordinator may be ---
+
+NODE = "ab" * 28
+
+
+def plan_of(tmp_path: Path, journal: str, **more: Any) -> RunPlan:
+    storage = Storage(str(tmp_path), "run")
+    payload = Payload.of(None, storage)
+    worker = WorkerSettings("run", "run", str(tmp_path), {"cpu": 1}, payload, {})
+    return RunPlan("run", "id", journal, 0, payload, worker, **more)
+
+
+@pytest.mark.parametrize(
+    ("journal", "more", "moves"),
+    [
+        ("postgresql://server/db", {"detached": True}, True),
+        ("postgresql://server/db", {}, False),
+        ("postgresql://server/db", {"detached": True, "gpus": 0.1}, False),
+        ("sqlite:////data/journal.db", {"detached": True}, False),
+    ],
+)
+def test_a_coordinator_is_bound_to_its_node_by_what_it_needs_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: str, more: dict[str, Any], moves: bool
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def options(**given: Any) -> Any:
+        asked.update(given)
+        return SimpleNamespace(remote=lambda plan: "coordinator")
+
+    monkeypatch.setattr(driver.ray, "remote", lambda _: SimpleNamespace(options=options))
+    here = SimpleNamespace(get_node_id=lambda: NODE)
+    monkeypatch.setattr(driver.ray, "get_runtime_context", lambda: here)
+    assert driver.start_coordinator(plan_of(tmp_path, journal, **more)) == "coordinator"
+    strategy = asked["scheduling_strategy"]
+    assert (strategy.node_id, strategy.soft) == (NODE, moves)
+
+
+def test_a_coordinator_begins_while_its_storage_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its constructor is run again by Ray at each restart, and what it raises ends it for good."""
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(coordinator, "RayExecutor", lambda *_: None)
+    parts = SimpleNamespace(make_asker=lambda seed: None, make_experiment=lambda: None)
+    plan = plan_of(tmp_path / "storage", f"sqlite:///{tmp_path / 'journal.db'}")
+    monkeypatch.setattr(Payload, "load", lambda payload, storage: parts)
+    shutil.rmtree(tmp_path / "storage")
+    (tmp_path / "storage").write_text("where it was mounted there is no directory")
+    Coordinator(plan)

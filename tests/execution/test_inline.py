@@ -13,11 +13,12 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from raytune_gp import events as ev
+from raytune_gp import messages as msg
 from raytune_gp import tune
 from raytune_gp.errors import (
     JournalLostError,
@@ -27,9 +28,13 @@ from raytune_gp.errors import (
     SpecError,
     TrialFailedError,
 )
+from raytune_gp.execution.inline import InlineExecutor
 from raytune_gp.execution.loop import Loop
 from raytune_gp.failures import POLICIES, FailureKind
+from raytune_gp.space import SearchSpace
+from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
+from raytune_gp.trainable.classes import WhenToSave
 from tests.execution.watching import events_of
 from trainables import data
 from trainables.cifar10 import train as train_cifar
@@ -485,6 +490,27 @@ def test_cifar_gives_one_table_as_function_and_as_script(
         assert one.config == other.config
         for metric in ("accuracy", "loss"):
             assert one.metrics[metric] == pytest.approx(other.metrics[metric], abs=2e-6)
+
+
+def test_a_trial_that_waits_for_its_turn_hears_that_it_is_to_end(tmp_path: Path) -> None:
+    """At its first report, as on Ray; an interrupt of another attempt is not its own."""
+
+    def train(config: dict[str, Any]) -> None:
+        for step in range(5):
+            tune.report({"score": step})
+
+    storage = Storage(str(tmp_path), "run")
+    space = SearchSpace(SPACE)
+    executor = InlineExecutor(
+        "run", train, space, cast(Any, None), storage, lambda *_: None, {"cpu": 1}, WhenToSave()
+    )
+    executor.send(msg.Connect("w0/1", 0, True, 0))
+    executor.send(msg.Start("w0/1", "00000", 2, {"x": 0.5}, None, 0.0))
+    executor.send(msg.Interrupt("w0/1", "00000", 1, "stop", 1.0))
+    executor.send(msg.Interrupt("w0/1", "00000", 2, "pause", 1.0))
+    items = [i for i in executor.next(None) if isinstance(i, msg.Item)]
+    assert [i.kind for i in items] == ["started", "report", "ended"]
+    assert items[-1].body["outcome"] == "interrupted"
 
 
 # --- programs ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from raytune_gp.trainable import session as sessions
 from raytune_gp.trainable import uploads
 from raytune_gp.trainable.session import Context, Session
 from raytune_gp.trainable.uploads import MAX_STAGED, Uploads
+from tests.execution.watching import wait_until
 
 pytestmark = pytest.mark.usefixtures("temporary")
 
@@ -59,8 +60,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.storage.gate.release(10 * MAX_STAGED)  # what a test has left is let through, and its thread ends
+    assert wait_until(lambda: not bench.session.is_storing, 10)
 
 
 def started(action: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
@@ -180,6 +184,23 @@ def test_a_trainable_that_goes_on_storing_gains_no_time_without_end(
         bench.report()
     assert bench.session.is_storing
     assert bench.session.grace_left_s(0.2) < 0
+
+
+def test_the_thread_ends_with_what_it_has_to_upload(bench: Bench) -> None:
+    def uploading() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name == "raytune-upload" and t not in before]
+
+    before = threading.enumerate()
+    for checkpoint in range(2):
+        bench.report()
+        assert len(uploading()) == 1
+        bench.storage.gate.release()
+        (thread,) = uploading()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert [said for said in bench.said if said[0] == "checkpoint"][checkpoint:]
+    bench.session.finish()
+    assert uploading() == []
 
 
 def test_uploads_without_a_checkpoint_leave_no_trace(temporary: Path) -> None:
