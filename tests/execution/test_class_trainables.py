@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ class Dying(tune.Trainable):
     def step(self) -> Any:
         if self.iteration == 4 and not Path(self.config["ledger"] + ".died").exists():
             Path(self.config["ledger"] + ".died").touch()
+            wait_for_a_checkpoint(self.config["journal"])
             os._exit(1)
         self.total += 1
         note(self.config["ledger"], f"step {self.iteration + 1}")
@@ -35,6 +39,15 @@ class Dying(tune.Trainable):
     def load_checkpoint(self, checkpoint: Any) -> None:
         self.total = checkpoint["total"]
         note(self.config["ledger"], f"load {self.total}")
+
+
+def wait_for_a_checkpoint(journal: str) -> None:
+    """Until the journal has one: what it has not heard of goes with the process."""
+    deadline = time.monotonic() + 60
+    with contextlib.closing(sqlite3.connect(journal)) as database:
+        asked = "SELECT count(*) FROM events WHERE kind = 'Checkpointed'"
+        while not database.execute(asked).fetchone()[0] and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 class Summing(tune.Trainable):
@@ -51,7 +64,7 @@ def test_a_lost_worker_costs_the_steps_since_its_checkpoint(tmp_path: Path, run_
     ledger = str(tmp_path / "ledger")
     results = tune.run(
         Dying,
-        config={"ledger": ledger},
+        config={"ledger": ledger, "journal": str(tmp_path / "journal.db")},
         metric="total",
         mode="max",
         search_alg="random",
