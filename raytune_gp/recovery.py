@@ -78,7 +78,7 @@ class Snapshots:
             assert isinstance(scheduler, Restorable)
             scheduler.restore(known["snapshot"], state.trials)
         except Exception as error:
-            _pass_over(self._run, position, f"{type(error).__name__}: {error}")
+            _pass_over(self._run, f"{type(error).__name__}: {error}", position)
             return self._make()
         experiment.state = state
         self._position, self._observed = position, thawing.observed
@@ -119,7 +119,7 @@ def _thaw(journal: Journal, run: str) -> tuple[Thawing, int] | None:
     try:
         return _chain(journal, run)
     except (JournalLostError, *ev.DAMAGE) as error:
-        _pass_over(run, -1, f"{type(error).__name__}: {error}")
+        _pass_over(run, f"{type(error).__name__}: {error}")
         return None
 
 
@@ -131,7 +131,8 @@ def _chain(journal: Journal, run: str) -> tuple[Thawing, int] | None:
             thawing.take(part.body)
             position = part.position
         else:
-            _pass_over(run, part.position, fault)
+            of_other_software = part.version != VERSION
+            _pass_over(run, fault, part.position, logging.INFO if of_other_software else logging.WARNING)
             break
     return (thawing, position) if position >= 0 else None
 
@@ -148,10 +149,7 @@ def _fault_of(run: str, part: Part, anchor: str | None, before: int) -> str | No
     return None if digest == part.digest else "it is damaged, or of other events than the journal's"
 
 
-def _pass_over(run: str, position: int, fault: str) -> None:
-    _log.warning(
-        "the snapshot of run %r at event %d is passed over, and the journal is read from before it: %s",
-        run,
-        position,
-        fault,
-    )
+def _pass_over(run: str, fault: str, position: int | None = None, level: int = logging.WARNING) -> None:
+    """Say why more of the journal is applied than what is behind `position`."""
+    where = "" if position is None else f" at event {position}"
+    _log.log(level, "the snapshot of run %r%s is passed over: %s", run, where, fault)

@@ -165,6 +165,7 @@ def test_a_part_that_cannot_be_used_is_passed_over(
     finished: MemoryJournal,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     parts = list(finished.snapshot)
     parts[which] = change(parts[which])
     journal = Prefix(finished.rows, parts)
