@@ -65,7 +65,9 @@ class Part:
 def digest_of(run: str, position: int, follows: int, version: str, anchor: str, body: bytes) -> str:
     """The digest of a part of `run`; `anchor` is the JSON of event `position`."""
     about = json.dumps([run, position, follows, version, anchor])
-    return hashlib.sha256(about.encode() + body).hexdigest()
+    digest = hashlib.sha256(about.encode())
+    digest.update(body)
+    return digest.hexdigest()
 
 
 # --- writing ---

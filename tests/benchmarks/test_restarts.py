@@ -1,4 +1,4 @@
-"""The benchmarks of restarts and of long runs, at a small size."""
+"""The benchmark of restarts, at a small size."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,16 +30,3 @@ def test_a_restart_is_the_same_by_the_snapshot(tmp_path: Path) -> None:
     found = result_of(tmp_path, "benchmarks.replay", "--trials", "1100")
     assert (found["trials"], found["reports"], found["parts"]) == (1100, 55_000, 1)
     assert found["with_snapshot"]["cpu_s"] < found["without_snapshot"]["cpu_s"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="it looks at reapers, which are there on Linux alone")
-def test_a_long_run_leaves_nothing(tmp_path: Path) -> None:
-    found = result_of(
-        tmp_path, "benchmarks.soak", "--trials", "40", "--workers", "2", "--seconds", "0.02", "--every", "0.3"
-    )
-    assert found["trials_completed"] == 40
-    assert found["reports"] == 200
-    assert found["workers_made"] == 2
-    assert found["left"] == {"processes": [], "actors": [], "staged": 0}
-    assert found["most"]["reapers"] == 2
-    assert found["stored_per_trial"] < 6
