@@ -14,7 +14,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Sampler(threading.Thread):
         self.stopped = threading.Event()
         self.finished = 0
         self.samples: list[dict[str, float]] = []
+        self.reapers: set[psutil.Process] = set()
 
     def run(self) -> None:
         coordinator = None
@@ -75,7 +76,13 @@ class Sampler(threading.Thread):
 
     def _sample(self, coordinator: psutil.Process) -> dict[str, float]:
         workers = [p for p in _below() if _is_worker(p)]
-        sample: dict[str, float] = {"finished": self.finished, "workers": len(workers)}
+        reapers = _reapers({p.pid for p in workers})
+        self.reapers.update(reapers)
+        sample: dict[str, float] = {
+            "finished": self.finished,
+            "workers": len(workers),
+            "reapers": len(reapers),
+        }
         watched = {"coordinator": [coordinator], "driver": [psutil.Process()], "worker": workers}
         for name, processes in watched.items():
             sample[f"{name}_bytes"] = max((p.memory_info().rss for p in processes), default=0)
@@ -119,9 +126,18 @@ def slope(samples: list[dict[str, float]], name: str) -> float:
 
 
 def _processes() -> set[int]:
-    """Of the processes below this one those of a run: its actors, and the reapers beside its workers."""
-    names = ("ray::Coordinator", reaper.__file__)
-    return {p.pid for p in _below() if _is_worker(p) or any(name in _words(p) for name in names)}
+    """The actors of a run among the processes below this one."""
+    return {p.pid for p in _below() if _is_worker(p) or "ray::Coordinator" in _words(p)}
+
+
+def _reapers(workers: Container[int]) -> list[psutil.Process]:
+    """Those beside `workers`, by their process ids; a reaper is nobody's child."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if reaper.__file__ in command and int(command[command.index(reaper.__file__) + 1]) in workers:
+            found.append(process)
+    return found
 
 
 def _staged() -> set[str]:
@@ -181,6 +197,7 @@ def soak(directory: Path, trials: int, minutes: float, every_s: float) -> dict[s
         "stored_files_per_trial": round(len(stored) / trials, 2),
         "left": {
             "processes": _left(before["processes"], _processes),
+            "reapers": _left((), lambda: [p for p in sampler.reapers if p.is_running()]),
             "actors": _left(before["actors"], actor_names),
             "temporary files": _left(before["temporary files"], _staged),
         },

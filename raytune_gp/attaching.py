@@ -11,6 +11,7 @@ from raytune_gp.afterwards import command_for, how_to_resume, results_of
 from raytune_gp.audience import Audience
 from raytune_gp.callbacks import CallbackList
 from raytune_gp.errors import RunError, RunFailedError
+from raytune_gp.recovery import state_of
 from raytune_gp.results import ResultGrid
 from raytune_gp.state import RunState
 from raytune_gp.storage.artifacts import Storage
@@ -29,7 +30,7 @@ def attach(
     """Follow `run` to its end, and return its results; see `tune.attach`."""
     journal = SQLJournal(journal_url)
     try:
-        state = RunState.of(event for _, event in journal.read(run))
+        state = state_of(journal, run)
         storage = Storage(state.spec.storage_path, run, create=False)
         heard = CallbackList(callbacks, dict, storage.checkpoint)
         with Audience(run, heard, verbose) as audience:

@@ -67,6 +67,16 @@ class Crew:
             create = worker.status is WorkerStatus.REQUESTED
             due["connect", worker.id] = msg.Connect(worker.id, worker.slot, create, worker.seq)
 
+    def call_again(self, due: Due) -> None:
+        """Call for workers that have not come, tell those to go that must, and all what was heard of them."""
+        for worker in self.workers.values():
+            if worker.status is WorkerStatus.REQUESTED:
+                due["connect", worker.id] = msg.Connect(worker.id, worker.slot, True, worker.seq)
+            if worker.status is WorkerStatus.RELEASED:
+                due["release", worker.id] = msg.Release(worker.id)
+            if worker.seq:
+                due["acknowledge", worker.id] = msg.Acknowledge(worker.id, worker.seq)
+
     def overdue(self, now: float) -> int:
         """How many workers have not come for longer than they take to start: they wait for a node."""
         return sum(

@@ -18,6 +18,7 @@ from raytune_gp.errors import RunNotFoundError, SpecError
 from raytune_gp.events import Event, RunCreated, RunResumed
 from raytune_gp.execution.parts import Parts
 from raytune_gp.execution.restoring import bring_back
+from raytune_gp.recovery import state_of
 from raytune_gp.results import ResultGrid
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import ExperimentSpec
@@ -99,7 +100,7 @@ class Launch:
         if not exists:
             self._admit()
         journal.create_run(name, RunCreated(time.time(), self.spec.to_json()))
-        return RunState.of(event for _, event in journal.read(name))
+        return state_of(journal, name)
 
     def _restore(self, journal: SQLJournal) -> bool:
         """Take a run that the journal lacks from the backup beside its checkpoints, if there is one."""
@@ -111,7 +112,7 @@ class Launch:
 
     def _reenter(self, journal: SQLJournal) -> RunState:
         try:
-            state = RunState.of(event for _, event in journal.read(self.spec.name))
+            state = state_of(journal, self.spec.name)
         except RunNotFoundError as error:
             raise RunNotFoundError(f'{error}. resume="auto" begins a run that is not there') from None
         fresh_id, space = self.spec.run_id, self.spec.space

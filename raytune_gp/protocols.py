@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from raytune_gp.events import Event
 from raytune_gp.messages import Command, Input, Suggest
+from raytune_gp.snapshots import Part
 from raytune_gp.trial import Config, Observation, Suggestion, Trial
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Exploit",
     "Journal",
     "Pause",
+    "Restorable",
     "Scheduler",
     "Searcher",
     "Stop",
@@ -139,6 +141,17 @@ class Scheduler(Protocol):
         """The id of the paused trial to give the next free worker, or None."""
 
 
+@runtime_checkable
+class Restorable(Protocol):
+    """A scheduler that can begin in the midst of a run: others see the whole journal at each restart."""
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """What it knows and cannot read off the trials, as JSON."""
+
+    def restore(self, snapshot: Mapping[str, Any], trials: Mapping[str, Trial]) -> None:
+        """Know what it knew at `snapshot`, when the trials were as they are now."""
+
+
 class Executor(Protocol):
     """Carries out commands and brings back inputs: Ray, virtual time, or this very process."""
 
@@ -179,6 +192,18 @@ class Journal(Protocol):
 
     def open_requests(self, run: str) -> Sequence[UserRequest]:
         """What other shells have asked of the run and no commit has closed yet, the oldest first."""
+
+    def keep_part(self, run: str, term: int, part: Part) -> None:
+        """Store a part of the run's snapshot, in place of all that are behind the one that it follows.
+
+        Raises StaleTermError as `append` does.
+        """
+
+    def parts(self, run: str) -> Iterator[tuple[Part, str | None]]:
+        """The parts of the run's snapshot in order, each with the JSON of the event at its position.
+
+        None where there is no such event.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ class RunState:
     """Everything that is known about a run after `index + 1` of its events.
 
     `queue`, `running` and `paused` hold the ids of the trials that are not finished.
-    `interval_s` is the longest that a trial ever took to its next report, in seconds.
+    `interval_s` is the longest that a trial ever took to its next report, in seconds. `changed` are the
+    finished trials that the last snapshot does not have as they are; whoever takes one empties it.
     """
 
     spec: ExperimentSpec = field(init=False)
@@ -77,6 +78,7 @@ class RunState:
     unheard: Unheard = field(default_factory=Unheard)
     interval_s: float | None = None
     due: Due = field(default_factory=dict, compare=False, repr=False)
+    changed: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> RunState:
@@ -113,6 +115,20 @@ class RunState:
         _APPLY[type(event)](self, event)
         self.index += 1
         self.now = event.at
+
+    def call_again(self) -> None:
+        """Make `due` what it is after a replay of all events: what was called for and is not known done."""
+        self.due.clear()
+        for trial in self.trials.values():
+            if trial.checkpoints:
+                self._delete_others(trial)
+        self.suggestions.ask(self.observations, self.due)
+        self.crew.call_again(self.due)
+        for trial in map(self.trials.__getitem__, self.running):
+            if trial.worker is not None and not trial.started:
+                self._start(trial)
+            if trial.worker is not None and trial.stopping is not None:
+                self._tell_to_end(trial)
 
     def reconnect(self) -> None:
         """Call for a connection to every live worker, behind what is journalled: a coordinator came back."""
@@ -174,6 +190,7 @@ class RunState:
         for trial in self.trials.values():
             trial.forgive()
             trial.due_at = None
+        self.changed.update(observation.trial_id for observation in self.observations)
         self.unheard.expect(self.spec, self.trials.values())
         if "metrics" in event.changes:
             value_again(self.spec, self.trials, self.observations)
@@ -279,10 +296,19 @@ class RunState:
         self.running[trial.id] = None
         self.crew.assign(event.worker, trial.id, event.attempt)
         self._settle(trial)
-        hangs = trial.tally[FailureKind.SILENT]
-        patience = Patience(self.spec.report_timeout_s, self.interval_s, hangs)
-        self.due["start", event.worker] = msg.Start(
-            event.worker, trial.id, event.attempt, trial.config, resume_from, trial.time_total_s, patience
+        self._start(trial)
+
+    def _start(self, trial: Trial) -> None:
+        assert trial.worker is not None
+        patience = Patience(self.spec.report_timeout_s, self.interval_s, trial.tally[FailureKind.SILENT])
+        self.due["start", trial.worker] = msg.Start(
+            trial.worker,
+            trial.id,
+            trial.attempt,
+            trial.config,
+            trial.resume_from,
+            trial.time_total_s,
+            patience,
         )
 
     def _attempt_started(self, event: ev.AttemptStarted) -> None:
@@ -343,10 +369,15 @@ class RunState:
     def _interrupt(self, trial: Trial, action: str, grace_s: float | None = None) -> None:
         if trial.stopping in ("stop", "complete") or trial.worker is None:
             return
-        trial.stopping = action
-        mode = _MODES.get(action, "pause")
+        trial.stopping, trial.grace_s = action, grace_s or self.spec.grace_s
+        self._tell_to_end(trial)
+
+    def _tell_to_end(self, trial: Trial) -> None:
+        assert trial.worker is not None
+        assert trial.stopping is not None
+        mode = _MODES.get(trial.stopping, "pause")
         self.due["interrupt", trial.worker] = msg.Interrupt(
-            trial.worker, trial.id, trial.attempt, mode, grace_s or self.spec.grace_s
+            trial.worker, trial.id, trial.attempt, mode, trial.grace_s
         )
 
     def _trial_requeued(self, event: ev.TrialRequeued) -> None:
@@ -380,6 +411,7 @@ class RunState:
         trial.reason = event.reason or trial.reason
         trial.ended_at = event.at
         self.observations.append(Observation(trial.config, trial.objective, trial.id, event.failure))
+        self.changed.add(trial.id)
         if event.failure == FailureKind.METRIC_MISSING:
             self.unheard.through(trial)
         self._settle(trial)
@@ -398,7 +430,12 @@ class RunState:
     def _retain(self, trial: Trial) -> None:
         if trial.checkpoints:
             trial.checkpoints = kept_checkpoints(trial, self.spec, self.loans)
-            self.due["retain", trial.id] = msg.Retain(trial.id, tuple(c.path for c in trial.checkpoints))
+            if trial.status.is_finished:
+                self.changed.add(trial.id)
+            self._delete_others(trial)
+
+    def _delete_others(self, trial: Trial) -> None:
+        self.due["retain", trial.id] = msg.Retain(trial.id, tuple(c.path for c in trial.checkpoints))
 
 
 _MODES = {"stop": "stop", "complete": "stop", "evict": "evict"}

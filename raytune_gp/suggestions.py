@@ -37,11 +37,13 @@ class Suggestions:
 
     `ready` are those that wait, `request` the question without an answer yet. `requests` counts the
     questions, and `suggested` the suggestions that came and were not forgotten: the ordinal of the next.
-    `memory` is what the searcher wants back with the next question; `exhausted` that it has no more.
+    `pending` are the configs without a value that go with the open one. `memory` is what the searcher wants
+    back with the next question; `exhausted` that it has no more.
     """
 
     ready: deque[ReadySuggestion] = field(default_factory=deque)
     request: ev.SuggestionsRequested | None = None
+    pending: tuple[Config, ...] = ()
     requests: int = 0
     suggested: int = 0
     memory: Mapping[str, Any] | None = None
@@ -57,9 +59,18 @@ class Suggestions:
         """The searcher is asked, on the first observations, and with everything pending: see the event."""
         self.requests = event.request + 1
         self.request = event
-        completed = tuple(observations[: event.completed])
-        pending = (*unfinished, *(suggestion.config for suggestion in self.ready))
-        due["suggest"] = msg.Suggest(event.request, event.count, event.start, completed, pending, self.memory)
+        self.pending = (*unfinished, *(suggestion.config for suggestion in self.ready))
+        self.ask(observations, due)
+
+    def ask(self, observations: Sequence[Observation], due: Due) -> None:
+        """Call for the answer to the open question, if there is one."""
+        if self.request is None:
+            return
+        asked = self.request
+        completed = tuple(observations[: asked.completed])
+        due["suggest"] = msg.Suggest(
+            asked.request, asked.count, asked.start, completed, self.pending, self.memory
+        )
 
     def answered(self, event: ev.SuggestionsReady, observed: int, due: Due) -> None:
         """The searcher's answer, when there are `observed` observations."""
@@ -70,7 +81,7 @@ class Suggestions:
                 ReadySuggestion(suggestion["config"], suggestion["provenance"], completed, observed)
             )
         self.suggested += len(event.suggestions)
-        self.request = None
+        self.request, self.pending = None, ()
         self.memory = event.memory
         self.exhausted = event.exhausted
         due.pop("suggest", None)
@@ -81,5 +92,5 @@ class Suggestions:
             self.suggested -= len(self.ready)
             self.exhausted = False
             self.ready.clear()
-        self.request = None
+        self.request, self.pending = None, ()
         due.pop("suggest", None)

@@ -202,11 +202,11 @@ class Trial:
     """An accepted config with its status and history. Only `RunState.apply` changes one.
 
     `stopping` is why the attempt was told to end, if it was: a decision's action, or halt where the whole
-    run stops. `resume_from` is where the attempt went on from, or will where the trial waits for one.
-    `decided_by` is the rule of the last decision on this attempt, "user" where a person made it.
-    `next_config` and `next_checkpoint` are what an exploit decision gives to the next attempt. `tally` counts
-    the attempts that failed, by kind; the next one begins at `due_at`, or any time. `deadline` is when the
-    time of a running trial is up, if it has a limit.
+    run stops; it has `grace_s` seconds for it. `resume_from` is where the attempt went on from, or will where
+    the trial waits for one. `decided_by` is the rule of the last decision on this attempt, "user" where a
+    person made it. `next_config` and `next_checkpoint` are what an exploit decision gives to the next
+    attempt. `tally` counts the attempts that failed, by kind; the next one begins at `due_at`, or any time.
+    `deadline` is when the time of a running trial is up, if it has a limit.
     """
 
     id: str
@@ -222,6 +222,7 @@ class Trial:
     checkpoints: list[CheckpointRecord] = field(default_factory=list)
     history: History = field(default_factory=History)
     stopping: str | None = None
+    grace_s: float = 0.0
     decided_step: int | None = None
     decided_by: str | None = None
     reason: str | None = None

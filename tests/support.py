@@ -15,6 +15,7 @@ from raytune_gp.execution.simulated import Curve, Network, SimulatedCluster, Sim
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Scheduler, UserRequest
 from raytune_gp.schedulers import FIFOScheduler
+from raytune_gp.snapshots import Part
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.trial import Config, Metric
 
@@ -27,6 +28,7 @@ class MemoryJournal:
         self.term = 0
         self.requests: list[UserRequest] = []
         self.asked = 0
+        self.snapshot: list[Part] = []
 
     def create(self, spec: ExperimentSpec) -> None:
         self._add([ev.RunCreated(0.0, spec.to_json())])
@@ -70,6 +72,15 @@ class MemoryJournal:
 
     def open_requests(self, run: str) -> list[UserRequest]:
         return list(self.requests)
+
+    def keep_part(self, run: str, term: int, part: Part) -> None:
+        if term != self.term:
+            raise StaleTermError(f"{term} is not {self.term}")
+        self.snapshot = [p for p in self.snapshot if p.position <= part.follows] + [part]
+
+    def parts(self, run: str) -> Iterator[tuple[Part, str | None]]:
+        for part in self.snapshot:
+            yield part, self.rows[part.position][1] if part.position < len(self.rows) else None
 
     def events(self) -> list[ev.Event]:
         return [e for _, e in self.read("run")]
@@ -136,12 +147,14 @@ class Simulation:
         uses_results: bool = True,
         seed: int = 0,
         journal: Any = None,
+        snapshot_every: int = 10,
     ):
         self.journal = journal or MemoryJournal()
         self.journal.create(spec)
         self.cluster = SimulatedCluster(curve, slots=slots, network=network, seed=seed)
         self.asker = asker or Numbers()
         self.make = lambda: Experiment(scheduler(), uses_results=uses_results)
+        self.snapshot_every = snapshot_every
         self.executor: Any = None
         self.loop: Loop
         self.connect()
@@ -151,7 +164,14 @@ class Simulation:
         if self.executor is not None:
             self.executor.disconnect()
         self.executor = SimulatedExecutor(self.cluster, self.asker)
-        self.loop = Loop("run", self.make, self.journal, wrap(self.executor), sleep=lambda s: None)
+        self.loop = Loop(
+            "run",
+            lambda: self.make(),
+            self.journal,
+            wrap(self.executor),
+            sleep=lambda s: None,
+            snapshot_every=self.snapshot_every,
+        )
 
     def start(self, first: Sequence[msg.Input] = ()) -> Simulation:
         self.loop.open(first)

@@ -210,7 +210,7 @@ def play(scenario: Scenario, faults: Faults, journal: Any, run: str) -> Run:
         fragile.plan = plan
         executor = SimulatedExecutor(cluster, scenario)
         watched = _Watched(FragileExecutor(executor, plan), fragile, broken)
-        loop = Loop(run, scenario.experiment, fragile, watched, sleep=lambda seconds: None)
+        loop = Loop(run, scenario.experiment, fragile, watched, sleep=lambda seconds: None, snapshot_every=7)
         try:
             _run(loop)
             break

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raytune_gp.errors import JournalError, RunNotFoundError
+from raytune_gp.recovery import state_of
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial
 
@@ -68,7 +69,7 @@ def open_journal(option: str | None, *, create: bool = False) -> Iterator[SQLJou
 
 def replay(journal: SQLJournal, run: str) -> RunState:
     """The state of `run` as its events have it. Raises RunNotFoundError."""
-    return RunState.of(event for _, event in journal.read(run))
+    return state_of(journal, run)
 
 
 def find_trial(state: RunState, name: str) -> Trial:

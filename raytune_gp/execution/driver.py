@@ -181,6 +181,7 @@ class Follower:
         if given_up is not None and not self.state.status.is_ended:
             self.state.apply(_end_unwritten(self.state, given_up))
         self.state.due.clear()
+        self.state.changed.clear()
         self._listener(self.state, events)
 
 

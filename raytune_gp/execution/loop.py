@@ -27,6 +27,7 @@ from raytune_gp.errors import (
 from raytune_gp.execution.environment import machine, software_versions
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Executor, Journal, UserRequest
+from raytune_gp.recovery import EVERY, Snapshots
 from raytune_gp.state import RunStatus
 
 __all__ = ["Loop"]
@@ -52,7 +53,7 @@ class Loop:
     `make_experiment` makes an empty one: after an exception in a decision the events of that turn are
     thrown away and the state is built from the journal again. `on_commit` is called with the events of
     each turn once they are safe, `on_trouble` with what keeps the journal from being written whenever that
-    changes, None when it is over.
+    changes, None when it is over. A part of the state's snapshot is taken every `snapshot_every` events.
 
     Raises StaleTermError where another coordinator took the run over, JournalLostError where the journal
     is gone for good, and JournalGivenUpError after `hurry`, where it could not be written.
@@ -68,9 +69,10 @@ class Loop:
         on_commit: Callable[[Sequence[ev.Event]], None] = lambda events: None,
         on_trouble: Callable[[str | None], None] = lambda trouble: None,
         sleep: Callable[[float], object] | None = None,
+        snapshot_every: int = EVERY,
     ):
         self._run = run
-        self._make_experiment = make_experiment
+        self._snapshots = Snapshots(journal, run, make_experiment, snapshot_every)
         self._journal = journal
         self._executor = executor
         self._on_commit = on_commit
@@ -152,6 +154,7 @@ class Loop:
             return
         for command in self.experiment.commands():
             self._executor.send(command)
+        self._snapshots.take(self.experiment, self.term, events)
 
     def _commit(
         self, events: Sequence[ev.Event], first_index: int, requests: Sequence[UserRequest] = ()
@@ -228,8 +231,7 @@ class Loop:
         self._turn(())
 
     def _rebuild(self) -> None:
-        self.experiment = self._make_experiment()
-        self.experiment.replay(event for _, event in self._journal.read(self._run))
+        self.experiment = self._snapshots.recover()
 
     def _now(self) -> float:
         return max(self._executor.now(), self.experiment.state.now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from raytune_gp.events import Event
 from raytune_gp.protocols import Continue, Decision
@@ -26,3 +27,10 @@ class FIFOScheduler:
     def next_to_resume(self) -> str | None:
         """No trial is ever paused."""
         return None
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Nothing is known."""
+        return {}
+
+    def restore(self, snapshot: Mapping[str, Any], trials: Mapping[str, Trial]) -> None:
+        """Nothing to know."""

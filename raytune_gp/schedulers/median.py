@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bisect
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from raytune_gp.errors import SpecError
-from raytune_gp.events import AttemptAssigned, Event, Reported
+from raytune_gp.events import AttemptAssigned, Event, Reported, TrialEnded
 from raytune_gp.protocols import Continue, Decision, Stop
 from raytune_gp.trial import Metric, Trial
 
@@ -44,13 +46,16 @@ class MedianStoppingRule:
         self._grace = grace_period
         self._min_samples = min_samples_required
         self._curves: dict[str, list[_Point]] = {}
-        self._at_step: list[list[float]] = []
+        """Of each unfinished trial, the points after each of its reports."""
+        self._at_step: list[array[float]] = []
         """For each number of reports, the averages of all trials that made so many, in ascending order."""
 
     def apply(self, event: Event, trials: Mapping[str, Trial]) -> None:
         """Extend the running average of the trial that reported; a superseded tail is forgotten."""
         if isinstance(event, AttemptAssigned) and event.trial in self._curves:
             self._forget(self._curves[event.trial], len(trials[event.trial].history))
+        elif isinstance(event, TrialEnded):
+            self._curves.pop(event.trial, None)
         if not isinstance(event, Reported):
             return
         curve = self._curves.setdefault(event.trial, [])
@@ -58,7 +63,7 @@ class MedianStoppingRule:
         point = (curve[-1] if curve else _NOTHING).then(value, self._metric)
         curve.append(point)
         while len(self._at_step) < len(curve):
-            self._at_step.append([])
+            self._at_step.append(array("d"))
         if point.finite:
             bisect.insort(self._at_step[len(curve) - 1], point.mean)
 
@@ -91,6 +96,27 @@ class MedianStoppingRule:
     def next_to_resume(self) -> str | None:
         """No trial is ever paused."""
         return None
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Everything is in the trials' histories."""
+        return {}
+
+    def restore(self, snapshot: Mapping[str, Any], trials: Mapping[str, Trial]) -> None:
+        """Average the histories again."""
+        at_step: list[array[float]] = []
+        for trial in trials.values():
+            point, curve = _NOTHING, []
+            values = trial.history.values(self._metric.name) or [math.nan] * len(trial.history)
+            while len(at_step) < len(values):
+                at_step.append(array("d"))
+            for position, value in enumerate(values):
+                point = point.then(value, self._metric)
+                curve.append(point)
+                if point.finite:
+                    at_step[position].append(point.mean)
+            if curve and not trial.status.is_finished:
+                self._curves[trial.id] = curve
+        self._at_step = [array("d", sorted(means)) for means in at_step]
 
 
 @dataclass(frozen=True, slots=True)

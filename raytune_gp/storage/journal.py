@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,8 +19,9 @@ from sqlalchemy.exc import IntegrityError
 from raytune_gp.errors import JournalLostError, RunExistsError, RunNotFoundError, StaleTermError
 from raytune_gp.events import DAMAGE, SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
 from raytune_gp.protocols import UserRequest
+from raytune_gp.snapshots import Part
 from raytune_gp.storage.database import open_database
-from raytune_gp.storage.layout import EVENTS, REQUESTS, RUNS
+from raytune_gp.storage.layout import EVENTS, REQUESTS, RUNS, SNAPSHOTS
 from raytune_gp.storage.sqlite import SQLite
 
 __all__ = ["RunRow", "SQLJournal"]
@@ -229,6 +230,42 @@ class SQLJournal:
         )
         with self._reading() as connection:
             return [UserRequest(r.id, r.kind, json.loads(r.body)) for r in connection.execute(query)]
+
+    # --- snapshots ---
+
+    def keep_part(self, run: str, term: int, part: Part) -> None:
+        """Store a part of the snapshot of `run`, in place of all that are behind the one that it follows.
+
+        Raises StaleTermError and JournalError, as `append`.
+        """
+        with self._writing() as connection:
+            self._check_term(connection, run, term)
+            behind = SNAPSHOTS.delete().where(SNAPSHOTS.c.run == run, SNAPSHOTS.c.position > part.follows)
+            connection.execute(behind)
+            connection.execute(SNAPSHOTS.insert().values(run=run, **asdict(part)))
+
+    def parts(self, run: str) -> Iterator[tuple[Part, str | None]]:
+        """The parts of the snapshot of `run` in order, each with the JSON of the event at its position.
+
+        None where there is no such event. Each is read in a transaction of its own.
+        """
+        event = sa.and_(EVENTS.c.run == SNAPSHOTS.c.run, EVENTS.c.position == SNAPSHOTS.c.position)
+        query = (
+            sa.select(*(SNAPSHOTS.c[field.name] for field in fields(Part)), EVENTS.c.body.label("anchor"))
+            .select_from(SNAPSHOTS.outerjoin(EVENTS, event))
+            .where(SNAPSHOTS.c.run == run, SNAPSHOTS.c.position > sa.bindparam("after"))
+            .order_by(SNAPSHOTS.c.position)
+            .limit(1)
+        )
+        after = -1
+        while True:
+            with self._reading() as connection:
+                row = connection.execute(query, {"after": after}).first()
+            if row is None:
+                return
+            *part, anchor = row
+            yield Part(*part), anchor
+            after = row.position
 
     # --- copying ---
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from raytune_gp.errors import JournalLostError, SchemaVersionError
 
-__all__ = ["EVENTS", "LAYOUT", "REQUESTS", "RUNS", "migrate", "version_of"]
+__all__ = ["EVENTS", "LAYOUT", "REQUESTS", "RUNS", "SNAPSHOTS", "migrate", "version_of"]
 
 _metadata = sa.MetaData()
 
@@ -43,6 +43,16 @@ REQUESTS = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("closed", sa.Boolean, nullable=False, default=False),
 )
+SNAPSHOTS = sa.Table(
+    "snapshots",
+    _metadata,
+    sa.Column("run", sa.String(255), sa.ForeignKey("runs.name"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("follows", sa.Integer, nullable=False),
+    sa.Column("version", sa.String(80), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
 _LAYOUT = sa.Table("layout", _metadata, sa.Column("version", sa.Integer, nullable=False))
 
 
@@ -52,8 +62,18 @@ def _say_the_layout(connection: sa.Connection) -> None:
     connection.exec_driver_sql("INSERT INTO layout (version) VALUES (1)")
 
 
-STEPS: Sequence[Callable[[sa.Connection], None]] = (_say_the_layout,)
-"""The k-th leads from layout k to k + 1, in SQL that both databases take and that is never changed again."""
+def _make_room_for_snapshots(connection: sa.Connection) -> None:
+    """Layout 2 had no snapshots."""
+    binary = "BYTEA" if connection.dialect.name == "postgresql" else "BLOB"
+    connection.exec_driver_sql(
+        "CREATE TABLE snapshots (run VARCHAR(255) NOT NULL REFERENCES runs (name), "
+        "position INTEGER NOT NULL, follows INTEGER NOT NULL, version VARCHAR(80) NOT NULL, "
+        f"digest VARCHAR(64) NOT NULL, body {binary} NOT NULL, PRIMARY KEY (run, position))"
+    )
+
+
+STEPS: Sequence[Callable[[sa.Connection], None]] = (_say_the_layout, _make_room_for_snapshots)
+"""The k-th leads from layout k to k + 1, in SQL that is never changed again."""
 
 LAYOUT = 1 + len(STEPS)
 """The layout of the tables above."""

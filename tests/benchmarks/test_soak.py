@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from benchmarks.soak import REPORTS, slope, soak
 def test_a_short_soak_leaves_nothing_and_counts_everything(ray_cluster: None, tmp_path: Path) -> None:
     found = soak(tmp_path, trials=40, minutes=0.05, every_s=0.2)
     assert (found["trials"], found["failed"], found["reports"]) == (40, 0, 40 * REPORTS)
-    assert found["left"] == {"processes": 0, "actors": 0, "temporary files": 0}
+    assert found["left"] == {"processes": 0, "reapers": 0, "actors": 0, "temporary files": 0}
     assert found["at_the_end"]["coordinator_bytes"] > 1e7
     assert 1 <= found["at_the_end"]["workers"] <= 4
+    assert (found["at_the_end"]["reapers"] > 0) == (sys.platform == "linux")
     assert found["journal_bytes_per_trial"] > 100
     assert 1 <= found["stored_files_per_trial"] < 3
 

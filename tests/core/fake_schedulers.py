@@ -48,6 +48,15 @@ class Promotion:
                     return trial
         return None
 
+    def snapshot(self) -> Mapping[str, Any]:
+        rungs = [[rung, values] for rung, values in self.rungs.items()]
+        return {"rungs": rungs, "paused": self.paused, "promoted": sorted(self.promoted)}
+
+    def restore(self, snapshot: Mapping[str, Any], trials: Mapping[str, Trial]) -> None:
+        self.rungs = {rung: dict(values) for rung, values in snapshot["rungs"]}
+        self.paused = dict(snapshot["paused"])
+        self.promoted = {(trial, rung) for trial, rung in snapshot["promoted"]}
+
 
 class Population:
     """Population-based training: every `interval` steps the worst quarter goes on from the best one."""

@@ -259,7 +259,7 @@ def test_a_database_that_is_gone_is_a_journal_error(sql: SQLJournal) -> None:
     sql.create_run("run", CREATED)
     term = sql.raise_term("run")
     with sql._database.engine.begin() as connection:
-        for table in ("requests", "events", "runs"):
+        for table in ("snapshots", "requests", "events", "runs"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
     for use in (
         lambda: sql.append("run", term, 1, capacities(1)),

@@ -18,10 +18,11 @@ import raytune_gp
 ROOT = Path(raytune_gp.__file__).parent
 
 LAYERS = (
-    ("errors",),
+    ("errors", "__version__"),
     ("naming", "kinds", "secrets"),
     ("failures", "patience"),
     ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
+    ("snapshots",),
     ("space",),
     ("protocols",),
     ("surrogate",),
@@ -31,6 +32,7 @@ LAYERS = (
     ("schedulers",),
     ("unreported", "endings", "planning"),
     ("experiment",),
+    ("recovery",),
     ("trainable",),
     ("execution",),
     ("analysis", "results", "replay"),
@@ -48,6 +50,7 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 APART = {
     "experiment": {"searchers", "schedulers", "storage", "space", "surrogate", "acquisition"},
     "state": {"protocols"},
+    "recovery": {"storage", "space", "searchers", "schedulers", "surrogate", "acquisition"},
     "schedulers": {"searchers", "storage", "space"},
     "searchers": {"storage"},
     "surrogate": {"trial", "events", "messages", "state", "protocols", "space"},
@@ -74,6 +77,7 @@ PURE = frozenset(
             "suggestions",
             "unheard",
             "state",
+            "snapshots",
         ),
         *("protocols", "unreported", "endings", "planning", "experiment"),
         *("space", "surrogate", "acquisition", "searchers", "schedulers"),

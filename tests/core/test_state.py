@@ -65,6 +65,7 @@ def test_every_prefix_replays_to_the_state_that_was(
         scheduler=scheduler,
         network=Network(loss=0.05, duplication=0.1, jitter=0.5),
         seed=1,
+        snapshot_every=10**9,
     )
     run.make = lambda: Recording(scheduler())
     run.connect()

@@ -122,6 +122,7 @@ def test_the_tables_are_those_of_this_layout(url: str) -> None:
         "runs": ["name", "created_at", "term"],
         "events": ["run", "position", "term", "kind", "version", "body"],
         "requests": ["id", "run", "kind", "body", "closed"],
+        "snapshots": ["run", "position", "follows", "version", "digest", "body"],
         "layout": ["version"],
     }
     journal.close()
