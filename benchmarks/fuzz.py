@@ -569,6 +569,8 @@ def _rows(file: Path) -> set[Any] | None:
 
 PATTERNS = (
     r"score=([0-9.e+-]+)",
+    "score={float}",
+    ".*({float}).*",
     r"score=(.*)",
     r"(\d+)",
     r"([^,]*),",

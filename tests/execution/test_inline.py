@@ -524,13 +524,18 @@ for epoch in range(done + 1, 5):
     print(f"score={epoch}", flush=True)
     if epoch == 2 and not done:
         import time
-        time.sleep(3)  # what has rested for a while is kept, whatever comes
+        while not list(pathlib.Path(os.environ["TRIAL"]).glob("checkpoint_*_000002")):
+            time.sleep(0.05)  # what has rested for a while is kept, whatever comes
         os._exit(1)
 """
 
 
-def test_a_program_that_crashed_goes_on_from_its_checkpoint(run: Any) -> None:
-    program = tune.Script([sys.executable, "-c", SAVING], metrics={"score": "score={float}"})
+def test_a_program_that_crashed_goes_on_from_its_checkpoint(run: Any, run_settings: Any) -> None:
+    program = tune.Script(
+        [sys.executable, "-c", SAVING],
+        metrics={"score": "score={float}"},
+        env={"TRIAL": f"{run_settings['storage_path']}/run/trial_00000"},
+    )
     results = run(program, num_samples=1, max_failures=1)
     [trial] = results.state.trials.values()
     assert (trial.status.value, trial.attempt) == ("COMPLETED", 2), trial.error
