@@ -85,6 +85,11 @@ class Script:
             raise SpecError(f"metric_timeout_s is {metric_timeout_s!r}; it must be above 0, or None")
         self.command = [str(part) for part in command]
         self.metrics = metric_definitions(metrics)
+        for name in env or {}:
+            if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+                raise SpecError(
+                    f"env has {name!r}; it must be the name of an environment variable such as MARK, without ="
+                )
         self.env = {name: str(value) for name, value in (env or {}).items()}
         self.data = check_channels(data)
         self.metric_timeout_s = metric_timeout_s

@@ -478,3 +478,9 @@ def test_nothing_of_a_program_stays_open(runner: Runner) -> None:
     for _ in range(3):
         runner.run("print('acc=1')")
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+@pytest.mark.parametrize("name", ["", "A=B", "A\0", 3])
+def test_a_variable_that_no_process_can_have_is_refused_at_once(name: Any) -> None:
+    with pytest.raises(SpecError, match=r"env has .*; it must be the name of an environment variable"):
+        Script(["true"], {"loss": "loss={float}"}, env={name: "1"})
