@@ -88,7 +88,7 @@ class Script:
         for name in env or {}:
             if not isinstance(name, str) or not name or "=" in name or "\0" in name:
                 raise SpecError(
-                    f"env has {name!r}; it must be the name of an environment variable such as MARK, without ="
+                    f"env has {name!r}; it must be the name of an environment variable, without = (MARK)"
                 )
         self.env = {name: str(value) for name, value in (env or {}).items()}
         self.data = check_channels(data)
