@@ -18,6 +18,7 @@ from raytune_gp import events as ev
 from raytune_gp.analysis.labels import duration, error_line, number, varied_config
 from raytune_gp.analysis.summary import summary
 from raytune_gp.crew import STARTING_S, WorkerStatus
+from raytune_gp.spec import in_words
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 
@@ -189,8 +190,8 @@ def headline(state: RunState, now: float) -> Text:
     elif state.status is RunStatus.STOPPING:
         parts.append(f"stopping, trials end at their next report: {_clean(state.reason)}")
     elif _waits_for_room(state, now):
-        asked = ", ".join(f"{name} {amount}" for name, amount in state.spec.resources.items())
-        parts.append(f"waiting for a node with room for a trial ({_clean(asked)})")
+        asked = _clean(in_words(state.spec.resources))
+        parts.append(f"waiting for a node with room for a trial ({asked})")
     return Text(" · ".join(parts))
 
 

@@ -14,7 +14,7 @@ from raytune_gp.kinds import check_fields
 from raytune_gp.patience import AUTO
 from raytune_gp.trial import Metric, Trial
 
-__all__ = ["SCOPES", "UNLIMITED", "ExperimentSpec"]
+__all__ = ["SCOPES", "UNLIMITED", "ExperimentSpec", "in_words"]
 
 SCOPES = ("last", "avg", "last-5-avg", "last-10-avg", "all")
 UNLIMITED = -1
@@ -27,6 +27,14 @@ def _is_whole(value: Any, least: int) -> bool:
 def _is_time(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 < value <= sys.float_info.max
+
+
+def in_words(resources: Mapping[str, Any]) -> str:
+    """What a trial reserves, in a line such as `cpu 1, gpu 2, label_selector zone !a`."""
+    return ", ".join(
+        f"{name} {' and '.join(f'{k} {v}' for k, v in said.items()) if isinstance(said, Mapping) else said}"
+        for name, said in resources.items()
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raytune_gp.execution.placement import fits
+from raytune_gp.execution.placement import Node, fits
 from raytune_gp.execution.resources import check_resources
 from raytune_gp.runfile.plan import read_plan
 
@@ -89,7 +89,7 @@ def test_which_nodes_ray_would_start(cluster: dict[str, Any], resources: dict[st
 
 def test_no_trial_fits_on_the_head_and_spot_nodes_are_known_as_such(cluster: dict[str, Any]) -> None:
     kinds = cluster["available_node_types"]
-    assert fits({"cpu": 1}, kinds["head"]["resources"]) == 0
+    assert fits({"cpu": 1}, Node(kinds["head"]["resources"])) == 0
     spot = {name for name, kind in kinds.items() if "InstanceMarketOptions" in kind["node_config"]}
     labelled = {n for n, k in kinds.items() if k.get("labels", {}).get("ray.io/market-type") == "spot"}
     assert spot == labelled == {"spot_gpu_worker"}
@@ -176,7 +176,7 @@ def test_the_run_of_the_job_is_a_run_file_that_any_pod_can_take(tmp_path: Path) 
     [gpu] = spec_of_cluster("rayjob.yaml")["workerGroupSpecs"]
     limits = gpu["template"]["spec"]["containers"][0]["resources"]["limits"]
     node = {"CPU": float(limits["cpu"]), "GPU": float(limits["nvidia.com/gpu"])}
-    assert fits(check_resources(plan.file.resources_per_trial or {}), node) == 1
+    assert fits(check_resources(plan.file.resources_per_trial or {}), Node(node)) == 1
     [job] = [d for d in documents("rayjob.yaml") if d["kind"] == "RayJob"]
     assert f"/etc/raytune-gp/{name}" in job["spec"]["entrypoint"]
     assert f"status {plan.name} " in job["spec"]["entrypoint"]

@@ -321,7 +321,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         if set(value) == {"name"}:
             return label(value["name"])
-        return ", ".join(f"{k} = {label(v)}" for k, v in value.items())
+        shown = {k: f"({_shown(v)})" if isinstance(v, dict) else label(v) for k, v in value.items()}
+        return ", ".join(f"{k} = {v}" for k, v in shown.items())
     return label(value)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from raytune_gp.cli.running import RunFileArgument
 from raytune_gp.errors import SpecError
+from raytune_gp.spec import in_words
 
 if TYPE_CHECKING:
     from raytune_gp.runfile.plan import Checked, Plan
@@ -52,12 +53,11 @@ def _described(plan: Plan, checked: Checked) -> dict[str, Any]:
     file, space = plan.file, checked.space
     metrics = file.definitions if file.metrics else {}
     at_a_time = file.max_concurrent_trials or "as many as the cluster holds"
-    amounts = ", ".join(f"{name} {amount}" for name, amount in checked.resources.items())
     trials = "without bound" if checked.trials < 0 else str(checked.trials)
     return {
         "trainable": f"{plan.trainable} in {plan.directory}",
         "objective": f"{file.metric}, {file.mode}, {file.scope}",
-        "trials": f"{trials}, {at_a_time} at a time, each with {amounts}",
+        "trials": f"{trials}, {at_a_time} at a time, each with {in_words(checked.resources)}",
         "searcher": _options(checked.searcher),
         "scheduler": _options(checked.scheduler),
         **{f"space.{name}": str(domain) for name, domain in space.dimensions.items()},

@@ -10,7 +10,8 @@ from typing import Any
 
 from raytune_gp.errors import SpecError
 from raytune_gp.execution.growth import has_autoscaler, is_settling
-from raytune_gp.execution.placement import Demand, amounts, whole_trials
+from raytune_gp.execution.labels import check_selector
+from raytune_gp.execution.placement import Demand, Node, amounts, whole_trials
 from raytune_gp.trainable.parameters import PlacementGroupFactory
 
 __all__ = [
@@ -27,6 +28,7 @@ _NAMES = ("cpu", "gpu", "memory")
 _NESTED = ("custom_resources", "resources")
 _ACCELERATOR = "accelerator_type"
 _PLACEMENT = "placement"
+_LABELS = "label_selector"
 _STRATEGIES = {"pack": "DEFAULT", "spread": "SPREAD"}
 """Ray's scheduling strategies: its default fills a node to half of its resources before it takes another."""
 
@@ -36,10 +38,10 @@ _LOOK_S = 0.5
 def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     """`resources_per_trial` in one spelling.
 
-    That is `cpu`, `gpu`, `memory` (bytes), `accelerator_type`, custom resources by name, and `placement`:
-    `"pack"` (Ray's default, on few nodes) or `"spread"` (over the nodes in turn). Takes Ray's `CPU` and `GPU`
-    too, and custom resources either flat or under `custom_resources`. Raises SpecError for what Ray would
-    refuse.
+    That is `cpu`, `gpu`, `memory` (bytes), `accelerator_type`, custom resources by name,
+    `label_selector` (as `check_selector` says), and `placement`: `"pack"` (Ray's default, on few nodes) or
+    `"spread"` (over the nodes in turn). Takes Ray's `CPU` and `GPU` too, and custom resources either flat or
+    under `custom_resources`. Raises SpecError for what Ray would refuse.
     """
     plain: dict[str, Any] = {"cpu": 1}
     for name, amount in resources.items():
@@ -51,6 +53,8 @@ def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     for name, amount in plain.items():
         if name == _ACCELERATOR:
             _require(isinstance(amount, str), name, amount, 'a name such as "A100"')
+        elif name == _LABELS:
+            plain[name] = check_selector(amount)
         elif name == _PLACEMENT:
             known = isinstance(amount, str) and amount in _STRATEGIES
             _require(known, name, amount, " or ".join(f'"{strategy}"' for strategy in _STRATEGIES))
@@ -101,7 +105,9 @@ def actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:
         options["accelerator_type"] = resources[_ACCELERATOR]
     if resources.get(_PLACEMENT):
         options["scheduling_strategy"] = _STRATEGIES[resources[_PLACEMENT]]
-    apart = (*_NAMES, _ACCELERATOR, _PLACEMENT)
+    if resources.get(_LABELS):
+        options[_LABELS] = dict(resources[_LABELS])
+    apart = (*_NAMES, _ACCELERATOR, _PLACEMENT, _LABELS)
     custom = {k: v for k, v in resources.items() if k not in apart and v}
     if custom:
         options["resources"] = custom
@@ -114,12 +120,18 @@ def slots_free(demand: Demand, up: int = 0) -> int:
     `up` trials have their process already, and of those with workers of their own, some may not have started
     these yet: room is left for them.
     """
+    import ray
     from ray._private.state import available_resources_per_node
 
     from raytune_gp.execution.losses import draining_nodes
 
     leaving = draining_nodes()
-    free = [node for name, node in available_resources_per_node().items() if name not in leaving]
+    labels = {node["NodeID"]: node["Labels"] for node in ray.nodes()}
+    free = [
+        Node(left, labels.get(name, {}))
+        for name, left in available_resources_per_node().items()
+        if name not in leaving
+    ]
     groups = max(0, up - groups_held(demand)) if demand.bundles else 0
     return whole_trials(demand, free, groups)
 
@@ -128,7 +140,8 @@ def slots_in_all(demand: Demand) -> int:
     """How many trials the cluster's nodes hold when nothing else runs."""
     import ray
 
-    return whole_trials(demand, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return whole_trials(demand, [Node(node["Resources"], node["Labels"]) for node in nodes])
 
 
 def groups_held(demand: Demand) -> int:
@@ -186,31 +199,38 @@ def why_it_never_fits(demand: Demand, gpus: float = 0.0) -> str | None:
         if not is_settling():
             break
         time.sleep(_LOOK_S)
-    wanted = amounts(demand.resources)
-    names = sorted({*wanted, *(name for b in demand.bundles for name in amounts(b)), "CPU", "GPU"})
+    parts = [demand.resources, *demand.bundles]
+    names = sorted({*(name for part in parts for name in amounts(part)), "CPU", "GPU"})
+    keys = sorted({key for part in parts for key in part.get(_LABELS, ())})
     have = "; ".join(
-        f"node {i}: " + ", ".join(f"{name} {node.get(name, 0):g}" for name in names)
+        f"node {i}: "
+        + ", ".join(
+            [f"{name} {node.amounts.get(name, 0):g}" for name in names]
+            + [f"{key} {node.labels.get(key, 'not set')}" for key in keys]
+        )
         for i, node in enumerate(nodes)
     )
     beside = f" beside the searcher, which takes {gpus:g} GPU" if gpus else ""
     if not demand.bundles:
-        return f"a trial asks for {_shown(wanted)}, and no node can hold it{beside} ({have})"
-    workers = " + ".join(f"({_shown(amounts(bundle))})" for bundle in demand.bundles)
+        return f"a trial asks for {_shown(demand.resources)}, and no node can hold it{beside} ({have})"
+    workers = " + ".join(f"({_shown(bundle)})" for bundle in demand.bundles)
     return (
-        f"a trial asks for {_shown(wanted)} and, for workers of its own ({demand.strategy}), {workers}, and "
-        f"the nodes cannot hold it in whole{beside} ({have})"
+        f"a trial asks for {_shown(demand.resources)} and, for workers of its own ({demand.strategy}), "
+        f"{workers}, and the nodes cannot hold it in whole{beside} ({have})"
     )
 
 
-def _shown(wanted: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {amount:g}" for name, amount in sorted(wanted.items())) or "nothing"
+def _shown(resources: Mapping[str, Any]) -> str:
+    wanted = [f"{name} {amount:g}" for name, amount in sorted(amounts(resources).items())]
+    wanted += [f"{key} {condition}" for key, condition in resources.get(_LABELS, {}).items()]
+    return ", ".join(wanted) or "nothing"
 
 
-def _left(node: Mapping[str, Any], gpus: float) -> dict[str, float]:
+def _left(node: Mapping[str, Any], gpus: float) -> Node:
     """What `node` has for trials where the coordinator reserves `gpus` on this one."""
     import ray
 
     amounts = dict(node["Resources"])
     if gpus and node["NodeID"] == ray.get_runtime_context().get_node_id():
         amounts["GPU"] = amounts.get("GPU", 0.0) - gpus
-    return amounts
+    return Node(amounts, node["Labels"])

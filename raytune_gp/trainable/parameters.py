@@ -126,7 +126,10 @@ class PlacementGroupFactory:
         most = getattr(scaling, "max_workers", scaling.num_workers)
         worker = dict(scaling._resources_per_worker_not_none)
         made = cls([{"CPU": 1}], scaling.placement_strategy)
-        made.process, made.workers = {}, [worker] * most
+        labels = getattr(scaling, "label_selector", None) or {}
+        selectors = labels if isinstance(labels, list) else [labels] * most
+        made.process = {}
+        made.workers = [{**worker, "label_selector": s} if s else worker for s in selectors]
         made.bundles = [made.process, *made.workers]
         return made
 

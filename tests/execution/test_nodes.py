@@ -165,6 +165,52 @@ cluster.shutdown()
 """
 
 
+LABELLED = """
+import json, sys, time
+import ray
+from ray.cluster_utils import Cluster
+from raytune_gp import tune
+from raytune_gp.errors import SpecError
+from raytune_gp.execution import growth
+
+place = sys.argv[1]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+ray.init(address=cluster.address, log_to_driver=False)
+spot = cluster.add_node(num_cpus=2, labels={"ray.io/market-type": "spot", "zone": "a"})
+lasting = cluster.add_node(num_cpus=2, labels={"zone": "b"})
+cluster.wait_for_nodes()
+growth.SETTLING_S = 0.0
+
+def train(config):
+    tune.report({"score": config["x"], "node": ray.get_runtime_context().get_node_id()})
+
+def tuning(name, selector):
+    return tune.run(
+        train, config={"x": tune.uniform(0, 1)}, metric="score", mode="max", num_samples=3,
+        search_alg="random", name=name, verbose=0,
+        resources_per_trial={"cpu": 1, "label_selector": selector},
+        storage_path=f"{place}/results", journal=f"sqlite:///{place}/journal.db",
+    )
+
+said = {"spot": spot.node_id, "lasting": lasting.node_id}
+for name, selector in {
+    "is": {"ray.io/market-type": "spot"}, "is-not": {"ray.io/market-type": "!spot"},
+    "one-of": {"zone": "in(b, c)"}, "none-of": {"zone": "!in(b, c)", "ray.io/market-type": "spot"},
+}.items():
+    results = tuning(name, selector)
+    said[name] = sorted({r.metrics["node"] for r in results})
+    said["journal"] = results.state.spec.to_json()["resources"]
+    said["workers"] = max(said.get("workers", 0), len(results.state.crew.incarnations))
+try:
+    tuning("nowhere", {"zone": "in(c, d)", "rack": "!7"})
+except SpecError as error:
+    said["error"] = str(error)
+print(json.dumps(said))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
 def said(script: str, *arguments: str, limit_s: float = 120) -> dict[str, Any]:
     """The JSON that a script with a cluster of its own prints, among what Ray may print.
 
@@ -214,6 +260,19 @@ def test_a_run_asks_an_autoscaler_for_nodes_until_it_ends(tmp_path: Path) -> Non
 def test_workers_are_packed_or_spread_as_asked(tmp_path: Path) -> None:
     """Ray packs a node to half of its CPUs, which are four of eight."""
     assert said(PLACED, str(tmp_path)) == {"pack": [4], "spread": [2, 2]}
+
+
+def test_trials_go_where_the_labels_say_and_a_selector_that_no_node_meets_is_refused(tmp_path: Path) -> None:
+    found = said(LABELLED, str(tmp_path))
+    assert found["is"] == found["none-of"] == [found["spot"]]
+    assert found["is-not"] == found["one-of"] == [found["lasting"]]
+    assert found["workers"] <= 2, "as many as the one node holds"
+    selector = {"zone": "!in(b, c)", "ray.io/market-type": "spot"}
+    assert found["journal"] == {"cpu": 1, "label_selector": selector}
+    asked = "a trial asks for CPU 1, zone in(c, d), rack !7, and no node can hold it ("
+    assert found["error"].startswith(f"resources_per_trial can never be met: {asked}")
+    for has in ("zone a", "zone b", "zone not set"):
+        assert f"rack not set, {has}" in found["error"]
 
 
 def test_sixteen_halves_of_eight_gpus_while_nodes_come_and_go(tmp_path: Path) -> None:

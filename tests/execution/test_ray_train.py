@@ -10,7 +10,7 @@ import pytest
 
 from raytune_gp import tune
 from raytune_gp.errors import SpecError, TrainableError
-from raytune_gp.execution.placement import Demand, whole_trials
+from raytune_gp.execution.placement import Demand, Node, whole_trials
 from raytune_gp.trainable.run import run_attempt
 from tests.execution.test_nodes import said
 from tests.trainable.support import Bench
@@ -35,7 +35,7 @@ CPU = {"cpu": 1}
     ],
 )
 def test_trials_that_fit_in_whole(demand: Demand, nodes: Any, groups: int, count: int) -> None:
-    assert whole_trials(demand, nodes, groups) == count
+    assert whole_trials(demand, [Node(amounts) for amounts in nodes], groups) == count
 
 
 TRAINING = """

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ray._private.label_utils import validate_label_selector
 
 from raytune_gp.errors import SpecError
-from raytune_gp.execution.placement import fits
+from raytune_gp.execution.placement import Demand, Node, fits, whole_trials
 from raytune_gp.execution.resources import actor_options, check_resources
+from raytune_gp.spec import in_words
+
+ZONE = {"zone": "in(a, b)"}
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,7 @@ from raytune_gp.execution.resources import actor_options, check_resources
         ({"custom_resources": {"disk": 2}}, {"cpu": 1, "disk": 2}),
         ({"resources": {"disk": 2}}, {"cpu": 1, "disk": 2}),
         ({"placement": "spread"}, {"cpu": 1, "placement": "spread"}),
+        ({"label_selector": {"zone": "!a"}}, {"cpu": 1, "label_selector": {"zone": "!a"}}),
     ],
 )
 def test_one_spelling(given: dict[str, Any], plain: dict[str, Any]) -> None:
@@ -45,6 +50,15 @@ def test_one_spelling(given: dict[str, Any], plain: dict[str, Any]) -> None:
         ({"accelerator_type": 3}, "accelerator_type = 3; it must be a name such as"),
         ({"placement": "SPREAD"}, 'placement = \'SPREAD\'; it must be "pack" or "spread"'),
         ({"placement": ["spread"]}, "placement = \\['spread'\\]; it must be"),
+        ({"label_selector": "spot"}, "label_selector = 'spot'; it must be a dictionary of labels"),
+        ({"label_selector": {}}, "label_selector = {}; it must be a dictionary of labels"),
+        ({"label_selector": {"ray.io/": "a"}}, "label_selector 'ray.io/'; a label's name is of at most 63"),
+        ({"label_selector": {"a" * 64: "a"}}, "label_selector 'a{64}'; a label's name"),
+        ({"label_selector": {3: "a"}}, "label_selector 3; a label's name"),
+        (
+            {"label_selector": {"rack": 3}},
+            'label_selector rack = 3; it must be one of "value", "!value", "in',
+        ),
     ],
 )
 def test_amounts_that_ray_would_refuse(given: dict[str, Any], message: str) -> None:
@@ -64,6 +78,7 @@ def test_amounts_that_ray_would_refuse(given: dict[str, Any], message: str) -> N
         ),
         ({"cpu": 1, "placement": "pack"}, {"num_cpus": 1, "scheduling_strategy": "DEFAULT"}),
         ({"cpu": 1, "placement": "spread"}, {"num_cpus": 1, "scheduling_strategy": "SPREAD"}),
+        ({"cpu": 1, "label_selector": ZONE}, {"num_cpus": 1, "label_selector": ZONE}),
     ],
 )
 def test_options_of_an_actor(resources: dict[str, Any], options: dict[str, Any]) -> None:
@@ -88,4 +103,47 @@ def test_options_of_an_actor(resources: dict[str, Any], options: dict[str, Any])
     ],
 )
 def test_how_many_trials_a_node_holds(resources: dict[str, Any], node: dict[str, float], count: int) -> None:
-    assert fits(resources, node) == count
+    assert fits(resources, Node(node)) == count
+
+
+@pytest.mark.parametrize(
+    ("condition", "zones"),
+    [
+        ("a", ["a"]),
+        ("!a", ["b", "c", None]),
+        ("in(a,b)", ["a", "b"]),
+        ("in(a, b)", ["a", "b"]),
+        ("!in(a, b)", ["c", None]),
+        ("in(a)", ["a"]),
+        ("in", []),
+    ],
+)
+def test_which_nodes_a_condition_on_a_label_takes(condition: str, zones: list[str | None]) -> None:
+    resources = check_resources({"label_selector": {"zone": condition}})
+    assert validate_label_selector({"zone": condition}) is None
+    labels = {zone: {"zone": zone} if zone else {} for zone in ("a", "b", "c", None)}
+    assert [zone for zone in labels if fits(resources, Node({"CPU": 1.0}, labels[zone]))] == zones
+
+
+@pytest.mark.parametrize(
+    "condition", ["", "!", "!!a", "a b", "a,b", "-a", "in()", "in(a b)", "in(a,)", "a" * 64, None]
+)
+def test_conditions_that_ray_would_refuse_or_never_meet(condition: Any) -> None:
+    with pytest.raises(SpecError, match=r"label_selector zone = .*; it must be one of"):
+        check_resources({"label_selector": {"zone": condition}})
+    assert not condition or validate_label_selector({"zone": condition})
+
+
+def test_workers_of_a_trial_go_where_their_labels_say() -> None:
+    nodes = [Node({"CPU": 4.0}, {"zone": "a"}), Node({"CPU": 3.0}, {"zone": "b"})]
+    in_b = {"cpu": 1, "label_selector": {"zone": "b"}}
+    assert whole_trials(Demand({"cpu": 0}, [in_b]), nodes) == 3
+    assert whole_trials(Demand({"cpu": 0}, [in_b, in_b]), nodes) == 1
+    assert whole_trials(Demand({"cpu": 0}, [in_b, {"cpu": 1}], "STRICT_PACK"), nodes) == 1
+    in_a = {"cpu": 1, "label_selector": {"zone": "a"}}
+    assert whole_trials(Demand({"cpu": 0}, [in_b, in_a], "STRICT_PACK"), nodes) == 0
+
+
+def test_labels_in_words() -> None:
+    resources = check_resources({"cpu": 2, "label_selector": {"zone": "!a", "rack": "in(1, 2)"}})
+    assert in_words(resources) == "cpu 2, label_selector zone !a and rack in(1, 2)"
