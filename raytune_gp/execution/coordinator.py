@@ -22,6 +22,7 @@ import ray
 
 from raytune_gp.errors import JournalError, JournalGivenUpError, RaytuneError
 from raytune_gp.events import Event
+from raytune_gp.execution.gpu import hide_gpus
 from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.parts import Parts
 from raytune_gp.execution.payload import Payload
@@ -92,9 +93,8 @@ class Coordinator:
 
     def __init__(self, plan: RunPlan):
         if not plan.gpus:
-            # The searcher runs on the CPU; without this the actor would see every GPU of the node. Set here
-            # and not in a runtime_env, which the workers would inherit.
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+            # The searcher runs on the CPU. Not by a runtime_env, which the workers would inherit.
+            hide_gpus()
         self._plan = plan
         os.environ.update(plan.environment)
         self._journal = SQLJournal(plan.journal, create=False)

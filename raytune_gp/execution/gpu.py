@@ -1,4 +1,4 @@
-"""Whether a trial has left memory of a GPU in its worker's process, which the next trial would miss.
+"""A worker's GPUs: none are seen by a trial that reserves none, and none is left with memory in use.
 
 Nothing is imported for it that the trial has not imported: a worker without PyTorch stays without.
 """
@@ -10,18 +10,30 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["GPUMemory", "measure", "memory_left"]
+__all__ = ["GPUMemory", "hide_gpus", "measure", "memory_left"]
+
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 TENSORS_B = 16 << 20
 """PyTorch may keep so many bytes of tensors: workspaces of its libraries."""
 
 CONTEXT_B = 1 << 30
 """A process that has used CUDA holds so many bytes at most as long as it lives, for context and libraries."""
+
+
+def hide_gpus(kept: Container[str] = ()) -> None:
+    """Let this process and its children see no GPU of NVIDIA's or AMD's, but by the variables in `kept`.
+
+    For an actor that reserves none: Ray 2.60 leaves to it all that its node has.
+    """
+    for name in _VISIBLE:
+        if name not in kept:
+            os.environ[name] = ""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import ray
 
 from raytune_gp.execution.family import Family
 from raytune_gp.execution.foreign import Foreign
-from raytune_gp.execution.gpu import memory_left
+from raytune_gp.execution.gpu import hide_gpus, memory_left
 from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
@@ -98,6 +98,8 @@ class Worker:
     """The actor. Its methods are the messages of a coordinator; lower terms are refused."""
 
     def __init__(self, run_id: str, worker_id: str, settings: WorkerSettings):
+        if not settings.demand.resources.get("gpu"):
+            hide_gpus(kept=settings.freight.env.get("env_vars") or {})
         self._run_id = run_id
         self._id = worker_id
         self._settings = settings
