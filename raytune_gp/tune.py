@@ -175,7 +175,8 @@ def run(
             (then give a time budget). The default is 1, and the whole grid for `search_alg="grid"`.
         max_concurrent_trials: at most so many at a time; by default what the cluster's free resources hold.
         resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default. With `"placement": "spread"`
-            trials go to the nodes in turn; `"pack"`, the default, fills few of them. Where a trial starts
+            trials go to the nodes in turn; `"pack"`, the default, fills few of them. `"label_selector"` says
+            which labels a node must have, such as `{"ray.io/market-type": "!spot"}`. Where a trial starts
             workers of its own, a `PlacementGroupFactory` or Ray Train's `ScalingConfig`.
         runtime_env: Ray's, for the workers: `working_dir` and `py_modules` (directories here, which are sent
             to every node), `env_vars`, `pip`, … It is not journalled: give it again to resume.

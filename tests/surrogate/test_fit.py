@@ -143,6 +143,19 @@ def test_gpytorch_can_evaluate_the_fit_and_finds_the_same() -> None:
     np.testing.assert_allclose(by_gpytorch.theta, closed.theta, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
+def test_a_gpu_finds_the_hyperparameters_that_the_cpu_finds() -> None:
+    x = mixed_points(40)
+    y = draw(MIXED, x, HYPER)
+    for bend in (False, True):
+        on_cpu, on_gpu = (
+            fit(MIXED, x, y, rng=np.random.default_rng(0), bend=bend, device=device)
+            for device in ("cpu", "cuda")
+        )
+        np.testing.assert_allclose(on_gpu.theta, on_cpu.theta, rtol=1e-3, atol=1e-3)
+
+
 def test_many_points_are_fitted_by_a_subset() -> None:
     x = np.random.default_rng(0).random((700, 3))
     y = np.sin(6 * x[:, 0]) + x[:, 1]

@@ -1,0 +1,80 @@
+"""Trials on a real GPU: the device that they see, its memory, and what happens where that is short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.execution.test_nodes import said
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU"),
+]
+
+GIB = 1 << 30
+
+ON_ONE = """
+import json, os, sys
+import ray
+from raytune_gp import tune
+
+place = sys.argv[1]
+ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+
+def devices(config):
+    import torch
+    tune.report({"score": torch.cuda.device_count()})
+
+def memory(config):
+    import torch
+    free, _ = torch.cuda.mem_get_info()
+    block = torch.ones(2 << 30, dtype=torch.uint8, device="cuda")
+    if config["what"] == "kept":
+        sys.kept = block
+    tune.report({"score": int(block[-1]), "free": free, "pid": os.getpid()})
+
+def too_much(config):
+    import torch
+    size = 1 << (50 if config["what"] == "too much" else 10)
+    tune.report({"score": torch.ones(size, dtype=torch.uint8, device="cuda").sum().item()})
+
+def tuning(name, train, gpu, **more):
+    return tune.run(
+        train, metric="score", mode="max", search_alg="random", name=name, verbose=0,
+        resources_per_trial={"cpu": 1, "gpu": gpu}, raise_on_failed_trial=False,
+        storage_path=f"{place}/results", journal=f"sqlite:///{place}/journal.db", **more,
+    )
+
+X = tune.uniform(0, 1)
+said = {"devices": {}}
+for gpu in (0, 0.5, 1):
+    results = tuning(f"devices-{gpu}", devices, gpu, config={"x": X})
+    said["devices"][str(gpu)] = results[0].metrics["score"]
+for what in ("kept", "freed"):
+    results = tuning(what, memory, 1, config={"x": X, "what": what}, num_samples=3)
+    pids = {r.metrics["pid"] for r in results}
+    said[what] = {"free": [r.metrics["free"] for r in results], "pids": len(pids)}
+results = tuning("short", too_much, 1, config={"x": X, "what": tune.grid_search(["too much", "enough"])})
+trials = results.state.trials.values()
+said["short"] = {t.config["what"]: [t.status.value, dict(t.tally)] for t in trials}
+print(json.dumps(said))
+ray.shutdown()
+"""
+
+
+def test_trials_on_one_gpu(tmp_path: Path) -> None:
+    found = said(ON_ONE, str(tmp_path), limit_s=240)
+    assert found["devices"] == {"0": 0, "0.5": 1, "1": 1}
+    assert found["kept"]["pids"] == 3, "one that keeps memory is the last of its process"
+    assert found["freed"]["pids"] == 1
+    for case in ("kept", "freed"):
+        free = found[case]["free"]
+        assert max(free) - min(free) < GIB, "each trial finds the memory that the first one found"
+    assert found["short"]["enough"] == ["COMPLETED", {}]
+    status, failures = found["short"]["too much"]
+    assert status == "FAILED"
+    assert set(failures) == {"out of GPU memory"}
