@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from ray._private.label_utils import validate_label_selector
+from ray.train.v2.api.config import ScalingConfig
 
 from raytune_gp.errors import SpecError
 from raytune_gp.execution.placement import Demand, Node, fits, whole_trials
-from raytune_gp.execution.resources import actor_options, check_resources
+from raytune_gp.execution.resources import actor_options, check_demand, check_resources
 from raytune_gp.spec import in_words
+from raytune_gp.trainable.parameters import resources_of
 
 ZONE = {"zone": "in(a, b)"}
 
@@ -147,3 +149,13 @@ def test_workers_of_a_trial_go_where_their_labels_say() -> None:
 def test_labels_in_words() -> None:
     resources = check_resources({"cpu": 2, "label_selector": {"zone": "!a", "rack": "in(1, 2)"}})
     assert in_words(resources) == "cpu 2, label_selector zone !a and rack in(1, 2)"
+
+
+@pytest.mark.parametrize(
+    ("selector", "zones"),
+    [(None, [None] * 2), ({"zone": "a"}, ["a"] * 2), ([{"zone": "a"}, {}], ["a", None])],
+)
+def test_labels_of_the_workers_of_ray_train(selector: Any, zones: list[str | None]) -> None:
+    scaling = ScalingConfig(num_workers=2, label_selector=selector)
+    bundles = check_demand(resources_of(None, scaling)).bundles
+    assert [bundle.get("label_selector", {}).get("zone") for bundle in bundles] == zones
