@@ -25,13 +25,18 @@ ROOT = Path(__file__).parents[2]
 HEAD = """
 import sys
 from ray.cluster_utils import Cluster
-head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": int(sys.argv[1])}
+port, agent = map(int, sys.argv[1:])
+head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": port}
+head["dashboard_agent_listen_port"] = agent
 cluster = Cluster(initialize_head=True, head_node_args=head)
 print("ready", flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
-"""Unlike `ray.init`, this leaves its address where a job's driver looks, whatever other clusters are here."""
+"""Unlike `ray.init`, this leaves its address where a job's driver looks, whatever other clusters are here.
+
+The ports are free ones: a job agent whose port is taken, by another cluster of the machine, takes no jobs.
+"""
 
 RUN = """
     trainable: MODULE:train
@@ -73,10 +78,14 @@ def cluster() -> Iterator[Cluster]:
     with (
         tempfile.TemporaryDirectory(prefix="rt", ignore_cleanup_errors=True) as place,
         socket.socket() as free,
+        socket.socket() as another,
     ):
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        ports = []
+        for one in (free, another):
+            one.bind(("127.0.0.1", 0))
+            ports.append(one.getsockname()[1])
         free.close()
+        another.close()
         (Path(place) / "token").write_text("b" * 64)
         (Path(place) / "ray").mkdir()
         (Path(place) / "bin").mkdir()
@@ -92,14 +101,14 @@ def cluster() -> Iterator[Cluster]:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": f"{place}/token",
         }
-        command = [sys.executable, "-c", HEAD, str(port)]
+        command = [sys.executable, "-c", HEAD, *map(str, ports)]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as head:
             assert head.stdout is not None
             for line in head.stdout:
                 if line.startswith("ready"):
                     break
-            yield Cluster(f"http://127.0.0.1:{port}", environment)
+            yield Cluster(f"http://127.0.0.1:{ports[0]}", environment)
             head.communicate(timeout=60)
 
 
