@@ -54,7 +54,7 @@ class InlineExecutor:
         self._waiting: msg.Start | None = None
         self._current: tuple[str, int] | None = None
         self._session: Session | None = None
-        self._interrupts: dict[tuple[str, int], str] = {}
+        self._interrupts: dict[tuple[str, int], msg.Interrupt] = {}
         self.turn: Callable[[], None] = lambda: None
 
     def now(self) -> float:
@@ -117,7 +117,7 @@ class InlineExecutor:
         if self._session is not None and self._current == key:
             self._session.interrupt(command.mode, command.grace_s)
         elif waiting is not None and (waiting.trial, waiting.attempt) == key:
-            self._interrupts[key] = command.mode
+            self._interrupts[key] = command
 
     def _train(self, command: msg.Start) -> None:
         self._waiting = None
@@ -132,9 +132,9 @@ class InlineExecutor:
 
         session = self._session = Session.of(command, emit, self._run, self._storage, self._resources)
         self._current = (command.trial, command.attempt)
-        mode = self._interrupts.pop(self._current, None)
-        if mode is not None:
-            session.interrupt(mode)
+        early = self._interrupts.pop(self._current, None)
+        if early is not None:
+            session.interrupt(early.mode, early.grace_s)
         emit("started", {})
         config = self._space.from_json(command.config)
         outcome = run_attempt(self._trainable, config, session, self._when_to_save)

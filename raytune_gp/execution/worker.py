@@ -110,7 +110,7 @@ class Worker:
         self._term = 0
         self._current: tuple[str, int] | None = None
         self._begun: set[tuple[str, int]] = set()
-        self._interrupts: dict[tuple[str, int], str] = {}
+        self._interrupts: dict[tuple[str, int], Interrupt] = {}
         self._reached = time.monotonic()
         self._session: Session | None = None
         self._command: Start | None = None
@@ -177,9 +177,9 @@ class Worker:
         settings = self._settings
         emit = functools.partial(self._emit, command)
         session = Session.of(command, emit, settings.run, self._storage, settings.demand.resources)
-        mode = self._interrupts.pop(key, None)
-        if mode is not None:
-            session.interrupt(mode)
+        early = self._interrupts.pop(key, None)
+        if early is not None:
+            session.interrupt(early.mode, early.grace_s)
         self._session, self._command = session, command
         name = f"raytune-trial-{command.trial}"
         threading.Thread(target=self._attempt, args=(command, session), name=name, daemon=True).start()
@@ -192,7 +192,7 @@ class Worker:
         if self._current == key and session is not None:
             session.interrupt(command.mode, command.grace_s)
         elif key not in self._begun:
-            self._interrupts[key] = command.mode
+            self._interrupts[key] = command
 
     async def grace_left(self, command: Interrupt, term: int) -> float:
         """Tell it again, and say how many seconds it has; 0 or less where it is to be ended by force.
