@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raytune_gp.errors import JournalError, RunNotFoundError
-from raytune_gp.recovery import state_of
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial
 
@@ -69,6 +68,8 @@ def open_journal(option: str | None, *, create: bool = False) -> Iterator[SQLJou
 
 def replay(journal: SQLJournal, run: str) -> RunState:
     """The state of `run` as its events have it. Raises RunNotFoundError."""
+    from raytune_gp.recovery import state_of  # loads the experiment, which most commands do without
+
     return state_of(journal, run)
 
 
