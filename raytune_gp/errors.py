@@ -28,6 +28,7 @@ A message names the value, the limit and the fix.
 from __future__ import annotations
 
 __all__ = [
+    "FINAL",
     "CheckpointError",
     "ClusterError",
     "JournalError",
@@ -125,6 +126,10 @@ class JournalGivenUpError(JournalError):
 
 class SchemaVersionError(JournalError):
     """Written by a version of raytune-gp that this one cannot read."""
+
+
+FINAL = (JournalLostError, SchemaVersionError)
+"""Errors of a journal for which to try again cannot help."""
 
 
 class TrialInterrupted(BaseException):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raytune_gp.cli.journals import JournalOption, NameArgument, find_trial, open_journal, replay
-from raytune_gp.errors import JournalError, JournalLostError, SchemaVersionError
+from raytune_gp.errors import FINAL, JournalError
 
 if TYPE_CHECKING:
     from raytune_gp.events import Event
@@ -112,14 +112,14 @@ def _follow(journal: SQLJournal, state: RunState) -> None:
 def _news(journal: SQLJournal, state: RunState) -> list[Event]:
     """The events that have come, applied to `state`. A journal that is away for a while is waited for.
 
-    Raises JournalLostError where it is gone for good.
+    Raises one of `errors.FINAL` where it is gone for good.
     """
     told = None
     while True:
         try:
             events = [event for _, event in journal.read(state.spec.name, state.index)]
             break
-        except (JournalLostError, SchemaVersionError):
+        except FINAL:
             raise
         except JournalError as error:
             if str(error) != told:

@@ -17,13 +17,7 @@ from typing import TypeVar
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.errors import (
-    JournalError,
-    JournalGivenUpError,
-    JournalLostError,
-    SchemaVersionError,
-    StaleTermError,
-)
+from raytune_gp.errors import FINAL, JournalError, JournalGivenUpError, JournalLostError, StaleTermError
 from raytune_gp.execution.environment import machine, software_versions
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Executor, Journal, UserRequest
@@ -40,9 +34,6 @@ RETRY_S = (0.1, 0.5, 2.0, 5.0)
 
 LAST_TRIES = 3
 """So often a commit may fail once the user has asked for the end of the run."""
-
-FINAL = (JournalLostError, SchemaVersionError)
-"""To try again cannot help."""
 
 T = TypeVar("T")
 
