@@ -15,6 +15,7 @@ from raytune_gp.runfile.document import Document, parse
 from raytune_gp.runfile.domains import SpellingError, read_space
 from raytune_gp.settings import check_name
 from raytune_gp.trainable.patterns import metric_definitions
+from raytune_gp.trainable.program import is_variable
 from raytune_gp.trainable.script import METRIC_TIMEOUT_S
 
 __all__ = ["CheckpointSettings", "RunFile", "changed", "load"]
@@ -34,7 +35,7 @@ def _name(value: str) -> str:
 
 
 def _variable(value: str) -> str:
-    if not value or "=" in value:
+    if not is_variable(value):
         raise ValueError("the name of an environment variable, without =, such as MARK")
     return value
 

@@ -19,7 +19,7 @@ import psutil
 
 from raytune_gp.errors import TrainableError
 
-__all__ = ["Lines", "Program", "end_processes"]
+__all__ = ["Lines", "Program", "end_processes", "is_variable"]
 
 POLL_S = 0.1
 LISTEN_S = 0.01
@@ -161,6 +161,11 @@ def end_processes(
         while living and time.monotonic() < deadline:
             pause()
             living = [process for process in living if _lives(process)]
+
+
+def is_variable(name: object) -> bool:
+    """Whether an environment variable can have this name."""
+    return isinstance(name, str) and name != "" and not {"=", "\0"} & set(name)
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -21,7 +21,7 @@ from raytune_gp.errors import MetricMissingError, SpecError, TrainableError
 from raytune_gp.trainable.env_building import interpreter
 from raytune_gp.trainable.folders import Folders
 from raytune_gp.trainable.patterns import Definitions, metric_definitions
-from raytune_gp.trainable.program import POLL_S, Program
+from raytune_gp.trainable.program import POLL_S, Program, is_variable
 from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trainable.sagemaker_env import flat, sagemaker_environment
 from raytune_gp.trainable.scraper import Scraper
@@ -86,7 +86,7 @@ class Script:
         self.command = [str(part) for part in command]
         self.metrics = metric_definitions(metrics)
         for name in env or {}:
-            if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            if not is_variable(name):
                 raise SpecError(
                     f"env has {name!r}; it must be the name of an environment variable, without = (MARK)"
                 )
