@@ -275,7 +275,7 @@ class Launch:
             run=spec.name,
             coordinator=spec.name,
             storage_path=spec.storage_path,
-            demand=Demand(spec.resources, spec.bundles, spec.placement_strategy),
+            demand=Demand.of(spec),
             trainable=Payload.of((trainable, self.space), storage),
             parameters=parameters,
             when_to_save=self.when_to_save,

@@ -74,8 +74,7 @@ def admit(spec: ExperimentSpec, gpus: float = 0.0, detached: bool = False) -> No
     refuse_running(spec.name)
     if gpus:
         check_share(gpus)
-    demand = Demand(spec.resources, spec.bundles, spec.placement_strategy)
-    never = why_it_never_fits(demand, gpus)
+    never = why_it_never_fits(Demand.of(spec), gpus)
     if never is not None:
         raise SpecError(f"resources_per_trial can never be met: {never}. Ask for less, or add such a node")
 

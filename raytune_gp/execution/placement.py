@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_gp.execution.labels import meets
+from raytune_gp.spec import ExperimentSpec
 
 __all__ = ["Demand", "Node", "amounts", "fits", "whole_trials"]
 
@@ -37,6 +38,11 @@ class Demand:
     resources: Mapping[str, Any]
     bundles: Sequence[Mapping[str, Any]] = ()
     strategy: str = "PACK"
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec) -> Demand:
+        """That of the trials of `spec`."""
+        return cls(spec.resources, spec.bundles, spec.placement_strategy)
 
 
 @dataclass(frozen=True)

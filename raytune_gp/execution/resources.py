@@ -138,10 +138,7 @@ def slots_free(demand: Demand, up: int = 0) -> int:
 
 def slots_in_all(demand: Demand) -> int:
     """How many trials the cluster's nodes hold when nothing else runs."""
-    import ray
-
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    return whole_trials(demand, [Node(node["Resources"], node["Labels"]) for node in nodes])
+    return whole_trials(demand, _nodes())
 
 
 def groups_held(demand: Demand) -> int:
@@ -190,10 +187,8 @@ def why_it_never_fits(demand: Demand, gpus: float = 0.0) -> str | None:
     `gpus` is what the coordinator reserves on this node. Waits while nodes are joining; where an autoscaler
     may bring others, there is no never.
     """
-    import ray
-
     while True:
-        nodes = [_left(node, gpus) for node in ray.nodes() if node["Alive"]]
+        nodes = _nodes(gpus)
         if whole_trials(demand, nodes) or has_autoscaler():
             return None
         if not is_settling():
@@ -226,11 +221,16 @@ def _shown(resources: Mapping[str, Any]) -> str:
     return ", ".join(wanted) or "nothing"
 
 
-def _left(node: Mapping[str, Any], gpus: float) -> Node:
-    """What `node` has for trials where the coordinator reserves `gpus` on this one."""
+def _nodes(gpus: float = 0.0) -> list[Node]:
+    """What the nodes have for trials where the coordinator reserves `gpus` on this one."""
     import ray
 
-    amounts = dict(node["Resources"])
-    if gpus and node["NodeID"] == ray.get_runtime_context().get_node_id():
-        amounts["GPU"] = amounts.get("GPU", 0.0) - gpus
-    return Node(amounts, node["Labels"])
+    here = ray.get_runtime_context().get_node_id() if gpus else None
+    nodes = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            amounts = dict(node["Resources"])
+            if node["NodeID"] == here:
+                amounts["GPU"] = amounts.get("GPU", 0.0) - gpus
+            nodes.append(Node(amounts, node["Labels"]))
+    return nodes

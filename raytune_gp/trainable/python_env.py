@@ -19,6 +19,9 @@ from raytune_gp.secrets import without_secrets
 
 __all__ = ["PythonEnv", "code_folder", "environments_root", "is_whole", "python_of"]
 
+_HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The version that runs this."""
+
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 _NUMPY_1 = re.compile(r"numpy\s*(==|<=|<|~=)\s*([01]\.|2(\.0)*$)")
 
@@ -55,12 +58,11 @@ class PythonEnv:
         option = next((r for r in self.requirements if r.startswith("-") or not r.strip()), None)
         if option is not None:
             raise SpecError(f"the requirement {option!r} is none; options of pip go into pip_options")
-        here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        python = here if self.python is None else self.python
+        python = _HERE if self.python is None else self.python
         python = str(python) if isinstance(python, Path) else python
         if not isinstance(python, str) or not (os.sep in python or _VERSION.fullmatch(python)):
             raise SpecError(
-                f'python is {self.python!r}; it must be a version such as "{here}", in quotes, or the path '
+                f'python is {self.python!r}; it must be a version such as "{_HERE}", in quotes, or the path '
                 f"of an interpreter"
             )
         object.__setattr__(self, "python", python)
@@ -85,10 +87,9 @@ class PythonEnv:
 
         Raises SpecError where its Python is another one than this: functions travel as byte code.
         """
-        here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        if _VERSION.fullmatch(str(self.python)) and not f"{self.python}.".startswith(f"{here}."):
+        if _VERSION.fullmatch(str(self.python)) and not f"{self.python}.".startswith(f"{_HERE}."):
             raise SpecError(
-                f"python is {self.python!r} and the cluster's is {here}: a function runs in a Ray worker, "
+                f"python is {self.python!r} and the cluster's is {_HERE}: a function runs in a Ray worker, "
                 f"which needs the cluster's version. Leave python out, or run a tune.Script there"
             )
         old = any(_NUMPY_1.match(r.strip()) for r in self.requirements)
