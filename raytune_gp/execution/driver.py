@@ -25,7 +25,7 @@ from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.resources import slots_free, slots_in_all, why_it_never_fits
 from raytune_gp.execution.searcher_gpu import check_share
-from raytune_gp.execution.starting import job_environment, start_limit_s, why_not_started
+from raytune_gp.execution.starting import HURRIED_S, job_environment, start_limit_s, why_not_started
 from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
@@ -34,6 +34,7 @@ from raytune_gp.storage.urls import sqlite_file
 __all__ = [
     "CoordinatorGoneError",
     "Follower",
+    "NotAwaitedError",
     "admit",
     "end_workers",
     "follow",
@@ -57,6 +58,10 @@ workers that wait for their resources cost nothing."""
 
 class CoordinatorGoneError(RunFailedError):
     """The coordinator has died for good."""
+
+
+class NotAwaitedError(CoordinatorGoneError):
+    """The coordinator had not come up when Ctrl-C was pressed, nor a while later."""
 
 
 Listener = Callable[[RunState, Sequence[Event]], None]
@@ -149,14 +154,14 @@ class Follower:
         self._warning: str | None = None
         self._fresh = fresh
 
-    def turn(self) -> bool:
+    def turn(self, pressed: Callable[[], bool] = lambda: False) -> bool:
         """Wait for news, a second at most while the coordinator can be reached; whether the run is over.
 
-        Raises CoordinatorGoneError where the coordinator has died for good or never came up, RunFailedError
-        where it failed.
+        `pressed` tells of Ctrl-C. Raises CoordinatorGoneError where the coordinator has died for good or
+        never came up, NotAwaitedError where it was `pressed` meanwhile, RunFailedError where it failed.
         """
         try:
-            news = _poll(self.coordinator, self.state.index, self._fresh)
+            news = _poll(self.coordinator, self.state.index, self._fresh, pressed)
         except CoordinatorGoneError:
             if self._fresh:  # nobody will claim what was made ahead of it
                 end_workers(self.state.spec.run_id)
@@ -187,8 +192,9 @@ class Follower:
 def follow(follower: Follower) -> None:
     """Follow a run of this driver's until it is over; then end the coordinator.
 
-    What listeners raise ends the run. Ctrl-C once asks for a gentle stop; a second one ends the workers at
-    once and raises KeyboardInterrupt. Raises RunFailedError where the coordinator fails.
+    What listeners raise ends the run. Ctrl-C once asks for a gentle stop, and ends a run whose coordinator
+    does not come up; a second one ends the workers at once and raises KeyboardInterrupt. Raises
+    RunFailedError where the coordinator fails.
     """
     coordinator, state = follower.coordinator, follower.state
     with Keyboard() as keyboard:
@@ -198,9 +204,12 @@ def follow(follower: Follower) -> None:
                 if keyboard.pressed and state.status is RunStatus.RUNNING:
                     coordinator.stop.remote(INTERRUPTED)  # each time: one that is starting does not hear it
                 try:
-                    over = follower.turn()
+                    over = follower.turn(lambda: keyboard.pressed)
                 except KeyboardInterrupt:
                     keyboard.press()
+                except NotAwaitedError as error:
+                    follower.hear((), str(error))
+                    over = True
         except KeyboardInterrupt:
             _kill_workers(state)
             name = state.spec.name
@@ -245,7 +254,7 @@ def _end_unwritten(state: RunState, why: str) -> RunEnded:
     return RunEnded(max(time.time(), state.now), RunStatus.STOPPED.value, f"{INTERRUPTED}; {why}")
 
 
-def _poll(coordinator: Any, after_index: int, fresh: bool = False) -> News:
+def _poll(coordinator: Any, after_index: int, fresh: bool, pressed: Callable[[], bool]) -> News:
     """One poll; while Ray restarts the coordinator, ask again. One that is `fresh` may never come up."""
     began = time.monotonic()
     deadline = began + UNREACHABLE_S
@@ -254,8 +263,13 @@ def _poll(coordinator: Any, after_index: int, fresh: bool = False) -> News:
         try:
             answer = coordinator.poll.remote(after_index, POLL_S)
             while not ray.wait([answer], timeout=KEYBOARD_S)[0]:
-                if time.monotonic() - began > limit_s:
-                    raise CoordinatorGoneError(why_not_started(job_environment(), limit_s))
+                waited_s = time.monotonic() - began
+                hurried = fresh and pressed()
+                if hurried:
+                    limit_s = min(limit_s, waited_s + HURRIED_S)
+                if waited_s > limit_s:
+                    gone = NotAwaitedError if hurried else CoordinatorGoneError
+                    raise gone(why_not_started(job_environment(), waited_s))
             return ray.get(answer)
         except RuntimeEnvSetupError as error:
             raise CoordinatorGoneError(f"the coordinator cannot be started: {error}") from error

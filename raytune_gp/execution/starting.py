@@ -12,10 +12,13 @@ from typing import Any
 
 import ray
 
-__all__ = ["job_environment", "start_limit_s", "why_not_started"]
+__all__ = ["HURRIED_S", "job_environment", "start_limit_s", "why_not_started"]
 
 START_S = 300.0
 """So long a process may take from its start to its first answer, on a machine that is very busy too."""
+
+HURRIED_S = 10.0
+"""So long it is still waited for after Ctrl-C: one that comes up ends its run in order."""
 
 SETUP_S = 600.0
 """So long Ray lets the set-up of a runtime_env take, where that does not say otherwise."""

@@ -71,6 +71,53 @@ def test_a_job_that_cannot_start_actors_ends_with_the_reason(
     assert wait_until(lambda: not [n for n in actor_names() if n.startswith(run_id)], 10.0)
 
 
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import ray
+from raytune_gp import tune
+from raytune_gp.execution import driver
+from raytune_gp.execution.cluster import actor_names
+from tests.execution.trainables import quick
+
+journal, storage = sys.argv[1:]
+driver.HURRIED_S = 1.0
+
+def press():
+    while "run" not in actor_names():
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+ray.init(address="auto", log_to_driver=False, runtime_env={"py_executable": "/bin/false"})
+threading.Thread(target=press, daemon=True).start()
+found = tune.run(quick, config={"x": tune.uniform(0, 1)}, metric="score", mode="max", num_samples=2,
+                 search_alg="random", name="run", journal=journal, storage_path=storage)
+print(len(found))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ctrl_c_ends_a_run_whose_coordinator_does_not_come_up(tmp_path: Path) -> None:
+    """The first Ctrl-C was not heard for five minutes."""
+    address = ray.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, f"sqlite:///{tmp_path / 'j.db'}", str(tmp_path / "r")],
+        cwd=ROOT,
+        env={**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0"
+    assert "interrupted from the keyboard; the coordinator has not come up" in done.stderr
+    assert "resume" in done.stderr
+    run_id = of(events_of(f"sqlite:///{tmp_path / 'j.db'}"), ev.RunCreated)[0].spec["run_id"]
+    assert wait_until(lambda: not [n for n in actor_names() if n.startswith((run_id, "run"))], 10.0)
+
+
 @pytest.mark.parametrize(
     ("environment", "seconds"),
     [
