@@ -256,6 +256,8 @@ class RayExecutor:
                 error = _ours(error) or error
                 what = f"{type(error).__name__}: {_on_one_line(str(error))}"
                 kind = await asyncio.to_thread(kind_of_loss, error, self._nodes.get(worker), self._draining)
+            if worker not in self._handles:  # it was not found, and may live all the same
+                await asyncio.to_thread(kill_actor, name)
             self._lost(worker, self._settings.freight.hidden(what), kind)
 
     async def _arrive(self, command: msg.Connect, name: str) -> tuple[Any, dict[str, Any]]:
