@@ -166,7 +166,7 @@ def play(place: Path, epochs: int, seconds: float) -> dict[str, Any]:
     resumed = {e.trial: e.resume_from["step"] if e.resume_from else 0 for e in again}
     lost_each = sorted(last_begun[name] - resumed.get(name, 0) for name in moved)
     return {
-        "at_once_before_the_join": most_at_once([e for e in events if e.at <= asked_at]),
+        "at_once_before_the_join": most_at_once([e for e in events if e.at < first_use]),
         "at_once_after_the_join": most_at_once(events),
         "trials_on_each_device": devices(before, [lost.node_id, stays.node_id]),
         "devices_of_the_node_that_joined": sorted(
