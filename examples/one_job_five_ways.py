@@ -1,10 +1,11 @@
-"""One training job as a function, a class, a program and a trainer of Ray Train, and one table of all.
+"""One job as a function, a class, a program, a trainer of Ray Train and a program of MXNet's: one table.
 
-    python examples/one_job_four_ways.py       (TRIALS=1 for a quick look)
+    python examples/one_job_five_ways.py       (TRIALS=1 for a quick look)
 
-The job is a small ResNet on scikit-learn's digits by the loop of trainables/cifar10; give it
-`data: "cifar10"` and a larger model for the real thing. The first three train the very same way, so that
-their accuracies are equal; the fourth trains on two workers, each of which takes half of every batch.
+The job is to tell scikit-learn's digits apart; give it `data: "cifar10"` and larger models for the real
+thing. The first three train a small ResNet by the loop of trainables/cifar10, so that their accuracies are
+equal; the fourth trains it on two workers, each of which takes half of every batch; the fifth trains another
+network, with accuracies of its own, in a Python environment of its own, made before its first trial.
 """
 
 from __future__ import annotations
@@ -115,12 +116,23 @@ def make_trainer() -> Any:
     return TorchTrainer(train_worker, scaling_config=ScalingConfig(num_workers=2))
 
 
+MXNET = tune.Script(
+    ["python", "-m", "trainables.cifar10_mxnet", "--log_interval", "0", "--model", "small"],
+    metrics={"accuracy": r"validation: accuracy=([0-9.]+)"},
+    python_env=tune.PythonEnv(["mxnet==1.9.1", "numpy==1.23.5", "pillow", "filelock"], python="3.11"),
+)
+MXNET_SPACE = {
+    name: SPACE[name] for name in ("learning_rate", "momentum", "batch_size", "epochs", "data", "train_size")
+}
+
+
 if __name__ == "__main__":
     ways = {
         "function": (train, SPACE),
         "class": (Epochs, SPACE),
         "program": (PROGRAM, SPACE),
         "TorchTrainer, 2 workers": (make_trainer(), {"train_loop_config": SPACE}),
+        "program of MXNet's": (MXNET, MXNET_SPACE),
     }
     rows = []
     for way, (trainable, space) in ways.items():
