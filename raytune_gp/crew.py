@@ -6,9 +6,11 @@ are put, a command for each key.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
@@ -52,6 +54,10 @@ class Crew:
     `slots` holds the worker of each slot, without those that are released; `incarnations` how many each
     slot has had. `draining` are the nodes that are to go. `losses_in_a_row` counts workers lost before they
     said a word, since a trial last started.
+
+    `coming` are the workers that have not come yet, in the order in which they were requested, and `vacant`,
+    ascending, the slots that have no worker and had one, or are below one that had. Both follow from the
+    rest, and are kept so that no event has to look through all workers.
     """
 
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -60,6 +66,19 @@ class Crew:
     incarnations: dict[int, int] = field(default_factory=dict)
     draining: set[str] = field(default_factory=set)
     losses_in_a_row: int = 0
+    coming: dict[str, None] = field(init=False)
+    vacant: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        requested = (w.id for w in self.workers.values() if w.status is WorkerStatus.REQUESTED)
+        self.coming = dict.fromkeys(requested)
+        known = range(max(self.incarnations, default=-1) + 1)
+        self.vacant = [slot for slot in known if slot not in self.slots]
+
+    @property
+    def free_slot(self) -> int:
+        """The lowest slot without a worker."""
+        return self.vacant[0] if self.vacant else len(self.slots)
 
     def reconnect(self, due: Due) -> None:
         """Call for a connection to every worker, behind what is journalled."""
@@ -79,15 +98,15 @@ class Crew:
 
     def overdue(self, now: float) -> int:
         """How many workers have not come for longer than they take to start: they wait for a node."""
-        return sum(
-            worker.status is WorkerStatus.REQUESTED and now - worker.requested_at > STARTING_S
-            for worker in self.workers.values()
-        )
+        waiting = (now - self.workers[worker].requested_at > STARTING_S for worker in self.coming)
+        return sum(1 for _ in takewhile(bool, waiting))
 
     def requested(self, event: ev.WorkerRequested, due: Due) -> None:
         """A worker is to be made."""
         worker = Worker(event.worker, event.slot, requested_at=event.at)
         self.workers[worker.id] = worker
+        self.coming[worker.id] = None
+        self._occupy(event.slot)
         self.slots[event.slot] = worker.id
         self.incarnations[event.slot] = event.incarnation
         due["connect", worker.id] = msg.Connect(worker.id, worker.slot, True, 0)
@@ -97,6 +116,7 @@ class Crew:
         worker = self.workers[event.worker]
         worker.status, worker.node, worker.pid = WorkerStatus.UP, event.node, event.pid
         self.idle[worker.id] = None
+        self.coming.pop(worker.id, None)
         due.pop(("connect", worker.id), None)
 
     def released(self, event: ev.WorkerReleased, due: Due) -> None:
@@ -117,10 +137,19 @@ class Crew:
             self.losses_in_a_row += 1
         return worker
 
+    def _occupy(self, slot: int) -> None:
+        known = len(self.slots) + len(self.vacant)
+        if slot >= known:
+            self.vacant += range(known, slot)
+        elif slot not in self.slots:
+            del self.vacant[bisect_left(self.vacant, slot)]
+
     def _leave(self, worker: Worker) -> None:
         self.idle.pop(worker.id, None)
+        self.coming.pop(worker.id, None)
         if self.slots.get(worker.slot) == worker.id:
             del self.slots[worker.slot]
+            insort(self.vacant, worker.slot)
 
     def heard(self, worker_id: str, seq: int, due: Due) -> None:
         """The worker's outbox item `seq` is in the journal."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from raytune_gp import events as ev
-from raytune_gp.crew import Worker, WorkerStatus
 from raytune_gp.endings import end_of
 from raytune_gp.protocols import Scheduler
 from raytune_gp.state import RunState, RunStatus
@@ -70,10 +69,8 @@ def _evacuate(state: RunState, now: float) -> ev.Event | None:
 
 
 def _release_any(state: RunState, now: float) -> ev.Event | None:
-    for worker in state.workers.values():
-        if worker.status is not WorkerStatus.RELEASED:
-            return ev.WorkerReleased(now, worker.id, "the run is over")
-    return None
+    worker = next(iter(state.crew.slots.values()), None)
+    return ev.WorkerReleased(now, worker, "the run is over") if worker is not None else None
 
 
 def _assign(state: RunState, scheduler: Scheduler, uses_results: bool, now: float) -> ev.Event | None:
@@ -141,11 +138,13 @@ def _ask(state: RunState, uses_results: bool, now: float) -> ev.Event | None:
     if state.request is not None or not state.budget:
         return None
     slots = _slots_wanted(state)
+    if slots == 0 or (not uses_results and len(state.ready) > slots):
+        return None
     free = slots - len(state.running) - sum(1 for _ in _ready_to_go(state, now))
     free -= state.crew.overdue(now)
     ahead = 1 if uses_results else max(2 * slots + 1, MANY_AHEAD)
     count = int(min(free + ahead - len(state.ready), state.budget))
-    if slots == 0 or count <= 0 or (not uses_results and len(state.ready) > slots):
+    if count <= 0:
         return None
     asked = state.suggestions
     return ev.SuggestionsRequested(now, asked.requests, count, asked.suggested, len(state.observations))
@@ -155,16 +154,15 @@ def _staff(state: RunState, now: float) -> ev.Event | None:
     """Request workers for slots that want one; release idle ones that no trial is left for."""
     wanted = _slots_wanted(state)
     if len(state.crew.slots) < wanted:
-        slot = next(i for i in range(wanted) if i not in state.crew.slots)
+        slot = state.crew.free_slot
         incarnation = state.crew.incarnations.get(slot, 0) + 1
         return ev.WorkerRequested(now, f"w{slot}/{incarnation}", slot, incarnation)
     surplus = _surplus(state) if len(state.crew.slots) > wanted else None
-    return ev.WorkerReleased(now, surplus.id, "no trial is left for it") if surplus is not None else None
+    return ev.WorkerReleased(now, surplus, "no trial is left for it") if surplus is not None else None
 
 
-def _surplus(state: RunState) -> Worker | None:
-    requested = (w for w in state.workers.values() if w.status is WorkerStatus.REQUESTED)
-    return next(requested, None) or next((state.workers[w] for w in state.crew.idle), None)
+def _surplus(state: RunState) -> str | None:
+    return next(iter(state.crew.coming), None) or next(iter(state.crew.idle), None)
 
 
 def _finish(state: RunState, scheduler: Scheduler, now: float) -> ev.Event | None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from raytune_gp import events as ev
@@ -422,7 +423,7 @@ class RunState:
     def _settle(self, trial: Trial) -> None:
         """Hold what `trial` goes on from, and let go of what it went on from before."""
         for path in self.loans.settle(trial.id, needed_checkpoints(trial)):
-            for owner in (trial, *self.trials.values()):
+            for owner in chain((trial,), self.trials.values()):
                 if any(checkpoint.path == path for checkpoint in owner.checkpoints):
                     self._retain(owner)
                     break
