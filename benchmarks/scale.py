@@ -3,10 +3,15 @@
     python -m benchmarks.scale --out benchmarks/results/scale.json
 
 A case is a run in virtual time with a journal in SQLite, in a process of its own. Its workers are simulated
-in the same process, so that CPU time and memory are those of both: upper bounds of a coordinator's. A trial
-makes five reports under the median stopping rule, which stops about half of them early. Where the cost of a
-trial grows with the run, it shows in `cpu_ms_by_part`: CPU milliseconds a trial in each tenth of the run.
-Cases that are in the file are not run again.
+in the same process: `cpu_s` has the CPU time of the loop (decisions and journal), of the searcher, and of the
+simulation apart; memory is that of all. Virtual time goes on by what the loop computes, so that what comes
+meanwhile waits, as it does for a real one, and an answer of the searcher, which works beside the loop, comes
+when it is made. Where `loop_busy` is near 1 the loop does not keep up, and `events_per_cpu_s` is all that it
+can do; `training` is the share of their time in which the workers had a trial's step to do.
+
+A trial makes five reports under the median stopping rule, which stops about half of them early. Where the
+cost of a trial grows with the run, it shows in `cpu_ms_by_part`: the loop's CPU milliseconds a trial in each
+tenth of the run. Cases that are in the file are not run again.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +34,9 @@ from benchmarks.measure import command_line, write
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.execution.loop import Loop
-from raytune_gp.execution.simulated import Network, SimulatedCluster, SimulatedExecutor
+from raytune_gp.execution.simulated import SimulatedCluster, SimulatedExecutor
 from raytune_gp.experiment import Experiment
+from raytune_gp.messages import Command, Input, Suggest
 from raytune_gp.schedulers import resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.asking import Asker
@@ -46,42 +53,81 @@ SPACE = {
 }
 METRIC = Metric("loss", "min")
 REPORTS = 5
-EPOCH_S = 12.0
-"""Virtual seconds a report: a trial takes a minute."""
-
 PARTS = 10
 
 
 @dataclass(frozen=True)
 class Case:
-    """A run: how many workers and trials, which searcher; `minutes` of CPU time after which it is ended."""
+    """A run: how many workers and trials, which searcher, and `epoch_s` from one report to the next.
+
+    It is ended after so many `minutes` of CPU time.
+    """
 
     workers: int
     trials: int
     searcher: str = "sobol"
+    epoch_s: float = 12.0
     minutes: float = math.inf
 
     @property
     def name(self) -> str:
         """What the case is called in the file."""
-        return f"{self.searcher}, {self.workers} workers, {self.trials} trials"
+        return f"{self.searcher}, {self.workers} workers, {self.trials} trials, {self.epoch_s:g} s a report"
 
 
 CASES = (
-    Case(100, 20_000),
     Case(1_000, 20_000),
     Case(10_000, 20_000),
-    Case(1_000, 100_000),
+    Case(1_000, 100_000, epoch_s=0.6),
+    Case(10_000, 100_000, epoch_s=0.6),
     Case(256, 20_000, "gp", minutes=6),
 )
 
 
-def curve(config: Mapping[str, Any], first: int) -> Iterator[tuple[float, Mapping[str, Any]]]:
+class BusyExecutor(SimulatedExecutor):
+    """A connection to a cluster whose time goes on by the CPU time of whoever asks for inputs.
+
+    `simulator_s` and `searcher_s` are the CPU time in which workers were simulated, and questions answered.
+    """
+
+    def __init__(self, cluster: SimulatedCluster, asker: Asker):
+        super().__init__(cluster, asker)
+        self._world, self._asker = cluster, asker
+        self._left_at: float | None = None
+        self.simulator_s = self.searcher_s = 0.0
+
+    def next(self, deadline: float | None) -> list[Input]:
+        """Let happen what did while the loop was busy; then as any simulated executor."""
+        began, world = time.process_time(), self._world
+        if self._left_at is not None:
+            busy_until = world.clock + began - self._left_at
+            while world.step(busy_until):
+                pass
+        inputs = super().next(deadline)
+        self._left_at = time.process_time()
+        self.simulator_s += self._left_at - began
+        return inputs
+
+    def send(self, command: Command) -> None:
+        """As any simulated executor; but an answer of the searcher takes the time that it takes."""
+        if not isinstance(command, Suggest):
+            super().send(command)
+            return
+        began = time.process_time()
+        answer = self._asker.ask(command)
+        took = time.process_time() - began
+        self.searcher_s += took
+        if self._left_at is not None:
+            self._left_at += took
+        self._later(took, lambda: self._put(answer))
+
+
+def curve(config: Mapping[str, Any], first: int, epoch_s: float) -> Iterator[tuple[float, Mapping[str, Any]]]:
     """A loss that falls to what the config is worth; epochs take up to a tenth more or less."""
     worth = (math.log10(config["lr"]) + 2) ** 2 + config["momentum"] + 0.01 * config["depth"]
     rng = np.random.default_rng(int(1e9 * config["momentum"]))
     for step in range(first + 1, REPORTS + 1):
-        yield EPOCH_S * rng.uniform(0.9, 1.1), {"loss": worth + 1 / step + 0.1 * rng.normal()}
+        yield epoch_s * rng.uniform(0.9, 1.1), {"loss": worth + 1 / step + 0.1 * rng.normal()}
 
 
 class _EnoughError(Exception):
@@ -91,18 +137,23 @@ class _EnoughError(Exception):
 class _Meter:
     """Counts what is committed, and reads the CPU time at each part of the run."""
 
-    def __init__(self, case: Case):
-        self._case = case
-        self.began = time.process_time()
-        self.wall = time.perf_counter()
-        self.counts = dict.fromkeys(("events", "reports", "ended", "suggested"), 0)
+    def __init__(self, case: Case, executor: BusyExecutor):
+        self._case, self._executor = case, executor
+        self._began = time.process_time()
+        self.counts = dict.fromkeys(("events", "reports", "ended", "suggested", "questions"), 0)
         self.marks = [0.0]
         self.ended_at = [0]
         self.suggest_ms: list[float] = []
 
     @property
     def cpu_s(self) -> float:
-        return time.process_time() - self.began
+        """What loop, searcher and simulator took so far."""
+        return time.process_time() - self._began
+
+    @property
+    def loop_s(self) -> float:
+        """What the loop took of it."""
+        return self.cpu_s - self._executor.simulator_s - self._executor.searcher_s
 
     def committed(self, events: Sequence[ev.Event]) -> None:
         self.counts["events"] += len(events)
@@ -113,6 +164,7 @@ class _Meter:
                 case ev.TrialEnded():
                     self.counts["ended"] += 1
                 case ev.SuggestionsReady():
+                    self.counts["questions"] += 1
                     self.counts["suggested"] += len(event.suggestions)
                     self.suggest_ms += [s["provenance"]["milliseconds"] for s in event.suggestions]
         if self.counts["ended"] >= self.ended_at[-1] + self._case.trials / PARTS:
@@ -121,8 +173,13 @@ class _Meter:
             raise _EnoughError
 
     def mark(self) -> None:
-        self.marks.append(self.cpu_s)
+        self.marks.append(self.loop_s)
         self.ended_at.append(self.counts["ended"])
+
+    def by_part(self) -> list[float]:
+        """Milliseconds of the loop for each trial that ended, in each part of the run."""
+        spans = zip(self.marks, self.marks[1:], self.ended_at, self.ended_at[1:], strict=False)
+        return [round(1000 * (b - a) / max(1, n - m), 3) for a, b, m, n in spans]
 
 
 def play(case: Case) -> dict[str, Any]:
@@ -136,22 +193,25 @@ def play(case: Case) -> dict[str, Any]:
         max_concurrent_trials=case.workers,
         space=space.describe(),
     )
-    meter = _Meter(case)
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
         journal = SQLJournal(f"sqlite:///{directory}/journal.db")
         journal.create_run("scale", ev.RunCreated(0.0, spec.to_json()))
         searcher, _ = resolve_searcher(case.searcher, space, METRIC, seed=0)
         scheduler, _ = resolve_scheduler("median", METRIC)
-        asker = Asker(searcher, space, seed=0)
-        network = Network(suggest_s=1.0 if case.searcher == "gp" else 0.01)
         cluster = SimulatedCluster(
-            curve, slots=case.workers, nodes=case.workers // 8, checkpoint_every=REPORTS + 1, network=network
+            partial(curve, epoch_s=case.epoch_s),
+            slots=case.workers,
+            nodes=case.workers // 8,
+            checkpoint_every=REPORTS + 1,
         )
+        executor = BusyExecutor(cluster, Asker(searcher, space, seed=0))
+        meter = _Meter(case, executor)
         loop = Loop(
             "scale",
             lambda: Experiment(scheduler(), uses_results=case.searcher == "gp"),
             journal,
-            SimulatedExecutor(cluster, asker),
+            executor,
             on_commit=meter.committed,
         )
         loop.open()
@@ -160,23 +220,26 @@ def play(case: Case) -> dict[str, Any]:
         except _EnoughError:
             meter.mark()
         journal.close()
-    cpu_s, counts = meter.cpu_s, meter.counts
-    spans = zip(meter.marks, meter.marks[1:], meter.ended_at, meter.ended_at[1:], strict=False)
-    by_part = [round(1000 * (b - a) / max(1, n - m), 3) for a, b, m, n in spans]
+    counts, loop_s = meter.counts, meter.loop_s
     tenth = max(1, len(meter.suggest_ms) // 10)
     return {
         **asdict(case),
         "minutes": None if math.isinf(case.minutes) else case.minutes,
         **counts,
-        "cpu_s": round(cpu_s, 1),
-        "wall_s": round(time.perf_counter() - meter.wall, 1),
-        "events_per_cpu_s": round(counts["events"] / cpu_s),
-        "trials_per_cpu_s": round(counts["ended"] / cpu_s, 1),
-        "cpu_ms_by_part": by_part,
+        "cpu_s": {
+            "loop": round(loop_s, 1),
+            "searcher": round(executor.searcher_s, 1),
+            "simulator": round(executor.simulator_s, 1),
+        },
+        "wall_s": round(time.perf_counter() - began, 1),
+        "virtual_s": round(cluster.clock, 1),
+        "events_per_cpu_s": round(counts["events"] / loop_s),
+        "loop_busy": round(loop_s / cluster.clock, 2),
+        "training": round(sum(cluster.busy_s.values()) / (case.workers * cluster.clock), 2),
+        "cpu_ms_by_part": meter.by_part(),
         "suggest_ms_first_and_last_tenth": [
             round(float(np.mean(part)), 2) for part in (meter.suggest_ms[:tenth], meter.suggest_ms[-tenth:])
         ],
-        "virtual_s": round(cluster.clock, 1),
         "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
 

@@ -1,0 +1,174 @@
+"""How many reports a second one coordinator takes from many light actors on Ray.
+
+    python -m benchmarks.fanin --agents 200 --out benchmarks/results/fanin.json
+
+Each trial is a worker, a process of its own. Once all are there they report at a steady rate, one rate after
+another. Actors, coordinator, driver and Ray's own processes share this machine: where its CPUs are busy, what
+is measured is the machine. A report's time is read on the worker's clock, its decision's on the
+coordinator's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from benchmarks.measure import command_line, percentile, write
+from raytune_gp import events as ev
+from raytune_gp import tune
+from raytune_gp.execution.worker import NAMESPACE
+from raytune_gp.storage.journal import SQLJournal
+
+PAUSE_S = 3.0
+"""Between two rates, for what still waits."""
+
+EDGE = 0.1
+"""This share of a rate's first reports, and of its last, is left out: not all agents report yet, or still."""
+
+
+def steady(
+    config: Mapping[str, Any], meeting: str, agents: int, rates: Sequence[float], seconds: float
+) -> None:
+    """Wait until all `agents` are there; then report at each of `rates` (reports a second) for `seconds`."""
+    Path(meeting, str(os.getpid())).touch()
+    while len(os.listdir(meeting)) < agents:
+        time.sleep(1.0)
+    time.sleep(PAUSE_S)
+    for phase, rate in enumerate(rates):
+        due = time.perf_counter() + config["x"] / rate
+        for _ in range(int(rate * seconds)):
+            time.sleep(max(0.0, due - time.perf_counter()))
+            tune.report({"score": config["x"], "phase": phase})
+            due += 1 / rate
+        time.sleep(PAUSE_S)
+
+
+class Observer(threading.Thread):
+    """Reads each half second what CPU time the coordinator and the machine have taken."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.samples: list[tuple[float, float, float]] = []
+        self.memory_mb = 0.0
+        self.least_free_mb = float("inf")
+
+    def run(self) -> None:
+        coordinator = self._find()
+        while coordinator.is_running():
+            try:
+                own, whole = coordinator.cpu_times(), psutil.cpu_times()
+                self.memory_mb = max(self.memory_mb, coordinator.memory_info().rss / 1e6)
+            except psutil.Error:
+                return
+            self.least_free_mb = min(self.least_free_mb, psutil.virtual_memory().available / 1e6)
+            self.samples.append((time.time(), own.user + own.system, sum(whole) - whole.idle - whole.iowait))
+            time.sleep(0.5)
+
+    @staticmethod
+    def _find() -> psutil.Process:
+        while True:
+            try:
+                actor: Any = ray.get_actor("fanin", NAMESPACE)
+                return psutil.Process(ray.get(actor.hello.remote())["pid"])
+            except ValueError:
+                time.sleep(0.2)
+
+    def shares(self, since: float, until: float) -> dict[str, float]:
+        """CPUs that the coordinator and everything together had between two times."""
+        within = [s for s in self.samples if since <= s[0] <= until]
+        (t0, own0, all0), (t1, own1, all1) = within[0], within[-1]
+        return {
+            "coordinator_cpus": round((own1 - own0) / (t1 - t0), 3),
+            "machine_cpus": round((all1 - all0) / (t1 - t0), 2),
+        }
+
+
+def per_second(times: Sequence[float]) -> float:
+    """How many there are a second, the first and the last ones left out."""
+    spread = percentile(times, 1 - EDGE) - percentile(times, EDGE)
+    return round((1 - 2 * EDGE) * len(times) / spread, 1)
+
+
+def figures(reports: Sequence[ev.Reported], offered: float, observer: Observer) -> dict[str, Any]:
+    """What became of the reports of one rate."""
+    made, taken = [r.time for r in reports], [r.at for r in reports]
+    delays = [1000 * (r.at - r.time) for r in reports]
+    turns = len({r.at for r in reports})
+    return {
+        "offered_per_s": offered,
+        "made_per_s": per_second(made),
+        "journalled_per_s": per_second(taken),
+        "reports": len(reports),
+        "reports_a_turn": round(len(reports) / turns, 2),
+        "report_to_decision_ms": {
+            name: round(percentile(delays, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))
+        },
+        **observer.shares(percentile(made, EDGE), percentile(taken, 1 - EDGE)),
+    }
+
+
+def main() -> None:
+    parser = command_line(__doc__)
+    parser.add_argument("--agents", type=int, default=200)
+    parser.add_argument("--rates", type=float, nargs="+", default=[1, 2, 5, 10], help="a second and agent")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each rate")
+    arguments = parser.parse_args()
+    agents, rates, seconds = arguments.agents, arguments.rates, arguments.seconds
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    observer = Observer()
+    observer.start()
+    with tempfile.TemporaryDirectory() as directory:
+        meeting = Path(directory, "meeting")
+        meeting.mkdir()
+        url = f"sqlite:///{directory}/journal.db"
+        began = time.time()
+        results = tune.run(
+            tune.with_parameters(steady, meeting=str(meeting), agents=agents, rates=rates, seconds=seconds),
+            config={"x": tune.uniform(0, 1)},
+            metric="score",
+            mode="max",
+            search_alg="random",
+            num_samples=agents,
+            max_concurrent_trials=agents,
+            resources_per_trial={"cpu": 1 / agents},
+            name="fanin",
+            storage_path=directory,
+            journal=url,
+            verbose=0,
+        )
+        assert results.num_errors == 0
+        journal = SQLJournal(url)
+        events = [event for _, event in journal.read("fanin")]
+        journal.close()
+    ray.shutdown()
+    reports = [event for event in events if isinstance(event, ev.Reported)]
+    reports.sort(key=lambda report: report.metrics["phase"])
+    by_rate = itertools.groupby(reports, key=lambda report: report.metrics["phase"])
+    write(
+        {
+            "command": f"python -m benchmarks.fanin --agents {agents}"
+            f" --rates {' '.join(f'{rate:g}' for rate in rates)} --seconds {seconds:g}",
+            "agents": agents,
+            "lost": int(sum(agents * int(rate * seconds) for rate in rates)) - len(reports),
+            "all_started_after_s": round(
+                max(e.at for e in events if isinstance(e, ev.AttemptStarted)) - began, 1
+            ),
+            "rates": [figures(list(group), agents * rates[phase], observer) for phase, group in by_rate],
+            "coordinator_memory_mb": round(observer.memory_mb, 1),
+            "least_free_memory_mb": round(observer.least_free_mb),
+        },
+        arguments.out,
+    )
+
+
+if __name__ == "__main__":
+    main()
