@@ -36,7 +36,7 @@ from raytune_gp import tune
 from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.simulated import SimulatedCluster, SimulatedExecutor
 from raytune_gp.experiment import Experiment
-from raytune_gp.messages import Command, Input, Suggest
+from raytune_gp.messages import Command, Input, Resume, SlotsOffered, Suggest
 from raytune_gp.schedulers import resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.asking import Asker
@@ -60,7 +60,8 @@ PARTS = 10
 class Case:
     """A run: how many workers and trials, which searcher, and `epoch_s` from one report to the next.
 
-    It is ended after so many `minutes` of CPU time.
+    It is ended after so many `minutes` of CPU time. It may go on from a `history` of so many trials, which
+    Sobol has chosen and which count for nothing else.
     """
 
     workers: int
@@ -68,11 +69,14 @@ class Case:
     searcher: str = "sobol"
     epoch_s: float = 12.0
     minutes: float = math.inf
+    history: int = 0
 
     @property
     def name(self) -> str:
         """What the case is called in the file."""
-        return f"{self.searcher}, {self.workers} workers, {self.trials} trials, {self.epoch_s:g} s a report"
+        behind = f" behind {self.history}" if self.history else ""
+        trials = f"{self.trials} trials{behind}"
+        return f"{self.searcher}, {self.workers} workers, {trials}, {self.epoch_s:g} s a report"
 
 
 CASES = (
@@ -80,7 +84,9 @@ CASES = (
     Case(10_000, 20_000),
     Case(1_000, 100_000, epoch_s=0.6),
     Case(10_000, 100_000, epoch_s=0.6),
-    Case(256, 20_000, "gp", minutes=6),
+    Case(256, 20_000, "gp", minutes=2),
+    Case(256, 1_000, "gp", minutes=1, history=5_000),
+    Case(256, 1_000, "gp", minutes=1, history=20_000),
 )
 
 
@@ -139,11 +145,16 @@ class _Meter:
 
     def __init__(self, case: Case, executor: BusyExecutor):
         self._case, self._executor = case, executor
-        self._began = time.process_time()
+        self.begin()
         self.counts = dict.fromkeys(("events", "reports", "ended", "suggested", "questions"), 0)
         self.marks = [0.0]
         self.ended_at = [0]
         self.suggest_ms: list[float] = []
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._began = time.process_time()
+        self._executor.simulator_s = self._executor.searcher_s = 0.0
 
     @property
     def cpu_s(self) -> float:
@@ -182,44 +193,67 @@ class _Meter:
         return [round(1000 * (b - a) / max(1, n - m), 3) for a, b, m, n in spans]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What played a run."""
+
+    cluster: SimulatedCluster
+    executor: BusyExecutor
+    meter: _Meter
+
+
+def drive(journal: SQLJournal, case: Case, clock: float, first: Sequence[Input] = ()) -> _Run:
+    """Play the run in `journal` with the workers and the searcher of `case`, from `clock` on."""
+    space = SearchSpace(SPACE)
+    searcher, _ = resolve_searcher(case.searcher, space, METRIC, seed=0)
+    scheduler, _ = resolve_scheduler("median", METRIC)
+    cluster = SimulatedCluster(
+        partial(curve, epoch_s=case.epoch_s),
+        slots=case.workers,
+        nodes=case.workers // 8,
+        checkpoint_every=REPORTS + 1,
+    )
+    cluster.clock = clock
+    executor = BusyExecutor(cluster, Asker(searcher, space, seed=0))
+    meter = _Meter(case, executor)
+    loop = Loop(
+        "scale",
+        lambda: Experiment(scheduler(), uses_results=case.searcher == "gp"),
+        journal,
+        executor,
+        on_commit=meter.committed,
+    )
+    loop.open(first)
+    meter.begin()
+    try:
+        loop.run()
+    except _EnoughError:
+        meter.mark()
+    return _Run(cluster, executor, meter)
+
+
 def play(case: Case) -> dict[str, Any]:
     """The run of `case`, as figures."""
-    space = SearchSpace(SPACE)
     spec = ExperimentSpec(
         name="scale",
         metrics=(METRIC,),
         run_id="scale",
-        num_samples=case.trials,
-        max_concurrent_trials=case.workers,
-        space=space.describe(),
+        num_samples=case.history or case.trials,
+        space=SearchSpace(SPACE).describe(),
     )
-    began = time.perf_counter()
+    clock, first = 0.0, list[Input]()
     with tempfile.TemporaryDirectory() as directory:
         journal = SQLJournal(f"sqlite:///{directory}/journal.db")
         journal.create_run("scale", ev.RunCreated(0.0, spec.to_json()))
-        searcher, _ = resolve_searcher(case.searcher, space, METRIC, seed=0)
-        scheduler, _ = resolve_scheduler("median", METRIC)
-        cluster = SimulatedCluster(
-            partial(curve, epoch_s=case.epoch_s),
-            slots=case.workers,
-            nodes=case.workers // 8,
-            checkpoint_every=REPORTS + 1,
-        )
-        executor = BusyExecutor(cluster, Asker(searcher, space, seed=0))
-        meter = _Meter(case, executor)
-        loop = Loop(
-            "scale",
-            lambda: Experiment(scheduler(), uses_results=case.searcher == "gp"),
-            journal,
-            executor,
-            on_commit=meter.committed,
-        )
-        loop.open()
-        try:
-            loop.run()
-        except _EnoughError:
-            meter.mark()
+        if case.history:
+            clock = drive(journal, Case(10_000, case.history, epoch_s=0.6), 0.0).cluster.clock
+            first = [SlotsOffered(case.workers), Resume({"num_samples": case.history + case.trials})]
+        began = time.perf_counter()
+        run = drive(journal, case, clock, first)
+        wall_s = time.perf_counter() - began
         journal.close()
+    cluster, executor, meter = run.cluster, run.executor, run.meter
+    virtual_s = cluster.clock - clock
     counts, loop_s = meter.counts, meter.loop_s
     tenth = max(1, len(meter.suggest_ms) // 10)
     return {
@@ -231,12 +265,14 @@ def play(case: Case) -> dict[str, Any]:
             "searcher": round(executor.searcher_s, 1),
             "simulator": round(executor.simulator_s, 1),
         },
-        "wall_s": round(time.perf_counter() - began, 1),
-        "virtual_s": round(cluster.clock, 1),
+        "wall_s": round(wall_s, 1),
+        "virtual_s": round(virtual_s, 1),
         "events_per_cpu_s": round(counts["events"] / loop_s),
-        "loop_busy": round(loop_s / cluster.clock, 2),
-        "training": round(sum(cluster.busy_s.values()) / (case.workers * cluster.clock), 2),
+        "loop_busy": round(loop_s / virtual_s, 2),
+        "training": round(sum(cluster.busy_s.values()) / (case.workers * virtual_s), 2),
         "cpu_ms_by_part": meter.by_part(),
+        "suggestions_a_question": round(counts["suggested"] / max(1, counts["questions"]), 1),
+        "searcher_cpu_ms_a_suggestion": round(1000 * executor.searcher_s / max(1, counts["suggested"]), 2),
         "suggest_ms_first_and_last_tenth": [
             round(float(np.mean(part)), 2) for part in (meter.suggest_ms[:tenth], meter.suggest_ms[-tenth:])
         ],
