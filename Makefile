@@ -30,6 +30,9 @@ bench: $(VENV)/.installed-bench
 	$(THREADS) $(BIN)/python -m benchmarks.suggestions --out $(RESULTS)/suggestions.json
 	$(THREADS) $(BIN)/python -m benchmarks.overhead --rounds 5 --out $(RESULTS)/overhead.json
 	$(THREADS) $(BIN)/python -m benchmarks.throughput --out $(RESULTS)/throughput.json
+	$(THREADS) $(BIN)/python -m benchmarks.startup --out $(RESULTS)/startup.json
+	$(THREADS) $(BIN)/python -m benchmarks.fanin --out $(RESULTS)/fanin.json
+	$(THREADS) $(BIN)/python -m benchmarks.scale --out $(RESULTS)/scale.json
 	$(THREADS) $(BIN)/python -m benchmarks.idle --out $(RESULTS)/idle.json
 	$(THREADS) $(BIN)/python -m benchmarks.cluster --out $(RESULTS)/cluster.json
 	$(THREADS) $(BIN)/python -m benchmarks.coordinator_kills --out $(RESULTS)/coordinator_kills.json
