@@ -80,7 +80,6 @@ class Case:
 
 
 CASES = (
-    Case(1_000, 20_000),
     Case(10_000, 20_000),
     Case(1_000, 100_000, epoch_s=0.6),
     Case(10_000, 100_000, epoch_s=0.6),

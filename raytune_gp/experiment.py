@@ -7,6 +7,7 @@ the state what the world has to be told. Replaying a journal is `apply` alone: n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from raytune_gp import events as ev
@@ -41,6 +42,7 @@ class Experiment:
         self.uses_results = uses_results
         self.stopper = stopper
         self._looked_at = float("-inf")
+        self._times_up: list[tuple[float, str]] | None = None
 
     # --- the three verbs ---
 
@@ -58,6 +60,10 @@ class Experiment:
         """Make `event` part of the state, and tell the scheduler."""
         self.state.apply(event)
         self.scheduler.apply(event, self.state.trials)
+        if isinstance(event, ev.AttemptStarted) and self._times_up is not None:
+            at = self.state.trials[event.trial].deadline
+            if at is not None:
+                heappush(self._times_up, (at, event.trial))
 
     def advance(self, input: msg.Input, now: float) -> list[ev.Event]:
         """Decide on `input` and apply what follows; returns the events, still to be journalled."""
@@ -91,9 +97,27 @@ class Experiment:
         times = [at for at in due if at is not None and at > self._looked_at]
         if self._budget_ends_at is not None:
             times.append(self._budget_ends_at)
-        if self.state.spec.trial_timeout_s is not None:
-            times += (at for t in self.state.running if (at := self._time_is_up_at(trials[t])) is not None)
+        if self.state.spec.trial_timeout_s is not None and (first := self._first_time_up()) is not None:
+            times.append(first)
         return min(times, default=None)
+
+    def _first_time_up(self) -> float | None:
+        """When the time of a running trial is up next: on a heap, for this is asked at every turn.
+
+        What is on top and is not so any more goes: a trial that is told to end has no time again until an
+        attempt of it starts, which is then pushed.
+        """
+        trials, running = self.state.trials, self.state.running
+        if self._times_up is None:
+            times = ((at, t) for t in running if (at := trials[t].deadline) is not None)
+            self._times_up = list(times)
+            heapify(self._times_up)
+        while self._times_up:
+            at, trial_id = self._times_up[0]
+            if trial_id in running and self._time_is_up_at(trials[trial_id]) == at:
+                return at
+            heappop(self._times_up)
+        return None
 
     @property
     def _budget_ends_at(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -184,6 +185,34 @@ def test_time_trained_in_earlier_attempts_counts(make_bench: Make) -> None:
     fail(bench, "error")
     bench.say("w0/1", "started")
     assert bench.experiment.deadline == 80.0 + 30.0
+
+
+def test_the_next_time_that_is_up_is_the_earliest_of_all_that_run(make_bench: Make) -> None:
+    rng = random.Random(0)
+    bench = make_bench(num_samples=1000, slots=8, max_failures=2, trial_timeout_s=50.0)
+    seen = set()
+    for _ in range(400):
+        bench.running()
+        bench.now += rng.choice([0.0, 1.0, 7.0])
+        worker = rng.choice([w for w in bench.state.workers.values() if w.trial is not None])
+        trial = bench.state.trials[worker.trial or ""]
+        step = len(trial.history) + 1
+        if not trial.started:
+            bench.say(worker.id, "started")
+        elif rng.random() < 0.6:
+            bench.report(worker.id, step, 0.5, checkpoint=True, time_total_s=float(step))
+        elif rng.random() < 0.4:
+            bench.vanish(worker.id)
+        else:
+            bench.end(worker.id, "completed" if trial.stopping is None else "interrupted")
+        running = [bench.state.trials[t] for t in bench.state.running]
+        times = [t.deadline for t in running if t.deadline is not None and t.stopping is None]
+        waiting = [bench.state.trials[t].due_at for t in bench.state.queue]
+        times += [at for at in waiting if at is not None and at > bench.now]
+        assert bench.experiment.deadline == min(times, default=None)
+        seen.add(bench.experiment.deadline)
+        bench.tell(msg.Tick())
+    assert len(seen) > 20
 
 
 # --- nodes that are to go ---
