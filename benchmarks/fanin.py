@@ -53,11 +53,15 @@ def steady(
 
 
 class Observer(threading.Thread):
-    """Reads each half second what CPU time the coordinator and the machine have taken."""
+    """Reads each half second what CPU time coordinator, agents and the machine have taken.
 
-    def __init__(self) -> None:
+    `meeting` is the directory in which agents leave the numbers of their processes.
+    """
+
+    def __init__(self, meeting: Path) -> None:
         super().__init__(daemon=True)
-        self.samples: list[tuple[float, float, float]] = []
+        self._meeting = meeting
+        self.samples: list[tuple[float, float, float, float]] = []
         self.memory_mb = 0.0
         self.least_free_mb = float("inf")
 
@@ -65,12 +69,13 @@ class Observer(threading.Thread):
         coordinator = self._find()
         while coordinator.is_running():
             try:
-                own, whole = coordinator.cpu_times(), psutil.cpu_times()
+                agents = sum(_cpu_s(psutil.Process(int(pid))) for pid in os.listdir(self._meeting))
+                own, whole = _cpu_s(coordinator), psutil.cpu_times()
                 self.memory_mb = max(self.memory_mb, coordinator.memory_info().rss / 1e6)
-            except psutil.Error:
+            except (psutil.Error, FileNotFoundError):  # the run is over
                 return
             self.least_free_mb = min(self.least_free_mb, psutil.virtual_memory().available / 1e6)
-            self.samples.append((time.time(), own.user + own.system, sum(whole) - whole.idle - whole.iowait))
+            self.samples.append((time.time(), own, agents, sum(whole) - whole.idle - whole.iowait))
             time.sleep(0.5)
 
     @staticmethod
@@ -83,13 +88,16 @@ class Observer(threading.Thread):
                 time.sleep(0.2)
 
     def shares(self, since: float, until: float) -> dict[str, float]:
-        """CPUs that the coordinator and everything together had between two times."""
-        within = [s for s in self.samples if since <= s[0] <= until]
-        (t0, own0, all0), (t1, own1, all1) = within[0], within[-1]
-        return {
-            "coordinator_cpus": round((own1 - own0) / (t1 - t0), 3),
-            "machine_cpus": round((all1 - all0) / (t1 - t0), 2),
-        }
+        """CPUs that the coordinator, the agents, and everything together had between two times."""
+        within = [sample for sample in self.samples if since <= sample[0] <= until]
+        seconds, *taken = (b - a for a, b in zip(within[0], within[-1], strict=True))
+        names = ("coordinator_cpus", "agents_cpus", "machine_cpus")
+        return {name: round(cpu_s / seconds, 3) for name, cpu_s in zip(names, taken, strict=True)}
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def per_second(times: Sequence[float]) -> float:
@@ -124,11 +132,11 @@ def main() -> None:
     arguments = parser.parse_args()
     agents, rates, seconds = arguments.agents, arguments.rates, arguments.seconds
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    observer = Observer()
-    observer.start()
     with tempfile.TemporaryDirectory() as directory:
         meeting = Path(directory, "meeting")
         meeting.mkdir()
+        observer = Observer(meeting)
+        observer.start()
         url = f"sqlite:///{directory}/journal.db"
         began = time.time()
         results = tune.run(
