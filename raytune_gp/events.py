@@ -50,9 +50,10 @@ __all__ = [
     "event_to_json",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever an older reader could misread what is written.
 
+4: `AttemptEnded` said nothing of what the attempt had used.
 3: `TermStarted` said nothing of the machine, and a spec neither the definition of its space nor the guesses.
 2: no failure had a kind, no retry a time, and no node was drained.
 1: `SuggestionsRequested` named what was pending, which follows from the events before it.
@@ -271,7 +272,8 @@ class Checkpointed(Event):
 class AttemptEnded(Event):
     """The attempt is over: `outcome` is completed, interrupted or failed; a `clean` worker can be reused.
 
-    `failure` is the `FailureKind` of one that failed.
+    `failure` is the `FailureKind` of one that failed. `usage` is what it used, as usage.py says; None where
+    nothing was measured.
     """
 
     worker: str
@@ -283,6 +285,7 @@ class AttemptEnded(Event):
     clean: bool
     time: float
     failure: str | None = None
+    usage: Mapping[str, Any] | None = None
 
 
 @Event.register

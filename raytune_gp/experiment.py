@@ -258,7 +258,9 @@ class Experiment:
         outcome, error = item.body["outcome"], item.body.get("error")
         left, failure = item.body.get("left"), item.body.get("failure")
         ids = (item.worker, item.seq, trial.id, item.attempt)
-        yield ev.AttemptEnded(now, *ids, outcome, error, left is None, item.time, failure)
+        yield ev.AttemptEnded(
+            now, *ids, outcome, error, left is None, item.time, failure, item.body.get("usage")
+        )
         if left is not None and item.worker in self.state.crew.idle:
             yield ev.WorkerReleased(now, item.worker, f"trial {trial.id} left {left}")
         yield from after_attempt(self.state, trial, outcome, failure, error, now)

@@ -126,7 +126,7 @@ def freeze(state: RunState, observed: int, scheduler: Mapping[str, Any] | None) 
 
 _FACTS = (
     *("reason", "index", "now", "created_at", "term", "starts", "versions", "machine", "capacity"),
-    "interval_s",
+    *("interval_s", "worker_s", "busy_s"),
 )
 """Fields of a state that are JSON as they are."""
 

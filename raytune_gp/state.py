@@ -16,7 +16,7 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.crew import Crew, Due, Worker, WorkerStatus
+from raytune_gp.crew import STARTING_S, Crew, Due, Worker, WorkerStatus
 from raytune_gp.errors import JournalLostError
 from raytune_gp.failures import FailureKind
 from raytune_gp.patience import Patience
@@ -25,6 +25,7 @@ from raytune_gp.spec import UNLIMITED, ExperimentSpec
 from raytune_gp.suggestions import ReadySuggestion, Suggestions
 from raytune_gp.trial import CheckpointRecord, Observation, Trial, TrialStatus
 from raytune_gp.unheard import Unheard, value_again
+from raytune_gp.usage import merged
 
 __all__ = ["RunState", "RunStatus"]
 
@@ -54,6 +55,8 @@ class RunState:
     `queue`, `running` and `paused` hold the ids of the trials that are not finished.
     `interval_s` is the longest that a trial ever took to its next report, in seconds. `changed` are the
     finished trials that the last snapshot does not have as they are; whoever takes one empties it.
+    `worker_s` is for how long there were workers, in seconds and all together, and `busy_s` for how long they
+    had attempts.
     """
 
     spec: ExperimentSpec = field(init=False)
@@ -77,6 +80,8 @@ class RunState:
     loans: Loans = field(default_factory=Loans)
     unheard: Unheard = field(default_factory=Unheard)
     interval_s: float | None = None
+    worker_s: float = 0.0
+    busy_s: float = 0.0
     due: Due = field(default_factory=dict, compare=False, repr=False)
     changed: set[str] = field(default_factory=set, compare=False, repr=False)
 
@@ -112,6 +117,10 @@ class RunState:
 
     def apply(self, event: ev.Event) -> None:
         """Make `event` part of the state."""
+        seconds = event.at - self.now
+        if seconds > 0 and type(event) is not ev.RunResumed:  # before which nobody knows how long it ran
+            self.busy_s += seconds * len(self.running)
+            self.worker_s += seconds * (len(self.running) + len(self.crew.idle))
         _APPLY[type(event)](self, event)
         self.index += 1
         self.now = event.at
@@ -220,6 +229,8 @@ class RunState:
 
     def _worker_up(self, event: ev.WorkerUp) -> None:
         self.crew.up(event, self.due)
+        waited = event.at - self.crew.workers[event.worker].requested_at
+        self.worker_s += min(waited, STARTING_S)  # beyond that it has waited for its resources
 
     def _worker_released(self, event: ev.WorkerReleased) -> None:
         self.crew.released(event, self.due)
@@ -346,6 +357,8 @@ class RunState:
         self.crew.free(event.worker, self.due)
         trial = self.trials[event.trial]
         trial.worker, trial.started = None, False
+        if event.usage:
+            trial.usage = merged(trial.usage, event.usage)
         if event.outcome == "failed":
             trial.tally[event.failure or FailureKind.ERROR] += 1
             trial.error = event.error
