@@ -26,6 +26,7 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
     spec = state.spec
     now = state.now if now is None or state.status.is_ended else max(now, state.now)
     counts = Counter(trial.status.value for trial in state.trials.values())
+    unshared = state.packing.warning(spec.resources, len(state.observations))
     failures = Counter(o.failure for o in state.observations if o.failure)
     return {
         "name": spec.name,
@@ -38,7 +39,8 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
         "counts": {status.value: counts[status.value] for status in TrialStatus},
         "finished": len(state.observations),
         "without_value": dict(failures),
-        "warnings": idle_criteria(state),
+        "warnings": [*idle_criteria(state), *filter(None, [unshared])],
+        "trials_per_gpu": state.trials_per_gpu,
         "slots": _slots(state, now),
         "created_at": state.created_at,
         "elapsed_s": now - state.created_at,

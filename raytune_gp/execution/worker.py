@@ -371,8 +371,10 @@ def _log_of(command: Start) -> str:
     return f"trial_{command.trial}/log.txt"
 
 
-def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
+def make_worker(run_id: str, worker: str, settings: WorkerSettings, trials_per_gpu: int = 1) -> Any:
     """The actor of the worker called `worker`: the one that is there, else a new one.
+
+    It is one of `trials_per_gpu` that share a GPU, where that is left to the run.
 
     Its freight must be with Ray (`Freight.hand_in`).
     """
@@ -382,7 +384,7 @@ def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
         "lifetime": "detached",
         "get_if_exists": True,
         "max_restarts": 0,
-        **actor_options(settings.demand.resources),
+        **actor_options(settings.demand.sharing(trials_per_gpu).resources),
     }
     runtime_env = settings.foreign.runtime_env(settings.freight.env)
     if runtime_env:

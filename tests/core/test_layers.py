@@ -20,7 +20,7 @@ ROOT = Path(raytune_gp.__file__).parent
 LAYERS = (
     ("errors", "__version__"),
     ("naming", "kinds", "secrets"),
-    ("failures", "patience", "usage"),
+    ("failures", "patience", "usage", "packing"),
     ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
     ("snapshots",),
     ("space",),
@@ -69,6 +69,7 @@ PURE = frozenset(
             "failures",
             "patience",
             "usage",
+            "packing",
             "trial",
             "events",
             "messages",
