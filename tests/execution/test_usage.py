@@ -144,7 +144,7 @@ def test_trials_share_gpus_by_their_memory_until_it_runs_out(
 
 
 def test_no_share_of_a_gpu_where_no_node_has_one(run_settings: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match='gpu is "auto": a whole one at first.*no node can hold it'):
+    with pytest.raises(SpecError, match=r'gpu is "auto": a whole one at first.*no node can hold it'):
         tune.run(
             share,
             config={"x": tune.uniform(0, 1)},
