@@ -32,7 +32,7 @@ class Audience:
         self._callbacks = callbacks
         self._blamed: set[str] = set()
         self._told: set[str] = set()
-        self._warned = False
+        self._warned = self._warned_of_gpus = False
 
     def begin(self, state: RunState) -> None:
         """Before the run."""
@@ -45,11 +45,15 @@ class Audience:
         self._safely(self._check_criteria, state)
 
     def _check_criteria(self, state: RunState) -> None:
-        """Say once which stop criteria nothing comes of."""
+        """Say once which stop criteria nothing comes of, and that GPUs cannot be shared."""
         warnings = () if self._warned else idle_criteria(state)
         for warning in warnings:
             self._warned = True
             _say(f"run {self._run!r}: {warning}")
+        unshared = state.packing.warning(state.spec.resources, len(state.observations))
+        if unshared is not None and not self._warned_of_gpus:
+            self._warned_of_gpus = True
+            _say(f"run {self._run!r}: {unshared}")
 
     def pause(self, trouble: str | None) -> None:
         """Say what pauses the run, once for each kind of trouble, or (None) that it goes on."""

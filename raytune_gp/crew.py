@@ -45,6 +45,7 @@ class Worker:
     node: str = ""
     pid: int = 0
     requested_at: float = 0.0
+    trials_per_gpu: int = 1
 
 
 @dataclass
@@ -84,13 +85,13 @@ class Crew:
         """Call for a connection to every worker, behind what is journalled."""
         for worker in self.workers.values():
             create = worker.status is WorkerStatus.REQUESTED
-            due["connect", worker.id] = msg.Connect(worker.id, worker.slot, create, worker.seq)
+            due["connect", worker.id] = _connect(worker, create)
 
     def call_again(self, due: Due) -> None:
         """Call for workers that have not come, tell those to go that must, and all what was heard of them."""
         for worker in self.workers.values():
             if worker.status is WorkerStatus.REQUESTED:
-                due["connect", worker.id] = msg.Connect(worker.id, worker.slot, True, worker.seq)
+                due["connect", worker.id] = _connect(worker, True)
             if worker.status is WorkerStatus.RELEASED:
                 due["release", worker.id] = msg.Release(worker.id)
             if worker.seq:
@@ -103,13 +104,13 @@ class Crew:
 
     def requested(self, event: ev.WorkerRequested, due: Due) -> None:
         """A worker is to be made."""
-        worker = Worker(event.worker, event.slot, requested_at=event.at)
+        worker = Worker(event.worker, event.slot, requested_at=event.at, trials_per_gpu=event.trials_per_gpu)
         self.workers[worker.id] = worker
         self.coming[worker.id] = None
         self._occupy(event.slot)
         self.slots[event.slot] = worker.id
         self.incarnations[event.slot] = event.incarnation
-        due["connect", worker.id] = msg.Connect(worker.id, worker.slot, True, 0)
+        due["connect", worker.id] = _connect(worker, True)
 
     def up(self, event: ev.WorkerUp, due: Due) -> None:
         """A worker answers, and has nothing to do yet."""
@@ -170,3 +171,7 @@ class Crew:
             self.idle[worker_id] = None
         for kind in ("start", "interrupt"):
             due.pop((kind, worker_id), None)
+
+
+def _connect(worker: Worker, create: bool) -> msg.Connect:
+    return msg.Connect(worker.id, worker.slot, create, worker.seq, worker.trials_per_gpu)

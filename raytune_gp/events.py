@@ -28,6 +28,7 @@ __all__ = [
     "Event",
     "ItemDiscarded",
     "NodeDraining",
+    "PackingChanged",
     "Reported",
     "RunCreated",
     "RunEnded",
@@ -50,9 +51,10 @@ __all__ = [
     "event_to_json",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever an older reader could misread what is written.
 
+4: `AttemptEnded` said nothing of what the attempt had used, `WorkerRequested` nothing of its share of a GPU.
 3: `TermStarted` said nothing of the machine, and a spec neither the definition of its space nor the guesses.
 2: no failure had a kind, no retry a time, and no node was drained.
 1: `SuggestionsRequested` named what was pending, which follows from the events before it.
@@ -117,11 +119,24 @@ class CapacityKnown(Event):
 @Event.register
 @dataclass(frozen=True, slots=True)
 class WorkerRequested(Event):
-    """A worker is to be made: the `incarnation`-th that holds `slot`."""
+    """A worker is to be made: the `incarnation`-th that holds `slot`.
+
+    Where GPUs are shared as the run says, it is one of `trials_per_gpu` on its GPU.
+    """
 
     worker: str
     slot: int
     incarnation: int
+    trials_per_gpu: int = 1
+
+
+@Event.register
+@dataclass(frozen=True, slots=True)
+class PackingChanged(Event):
+    """From now on workers are made for so many trials on each GPU; others go once they are idle."""
+
+    trials_per_gpu: int
+    reason: str
 
 
 @Event.register
@@ -271,7 +286,8 @@ class Checkpointed(Event):
 class AttemptEnded(Event):
     """The attempt is over: `outcome` is completed, interrupted or failed; a `clean` worker can be reused.
 
-    `failure` is the `FailureKind` of one that failed.
+    `failure` is the `FailureKind` of one that failed. `usage` is what it used, as usage.py says; None where
+    nothing was measured.
     """
 
     worker: str
@@ -283,6 +299,7 @@ class AttemptEnded(Event):
     clean: bool
     time: float
     failure: str | None = None
+    usage: Mapping[str, Any] | None = None
 
 
 @Event.register

@@ -14,6 +14,7 @@ from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.crew import WorkerStatus
 from raytune_gp.endings import TIMEOUT_RULE, after_attempt, after_loss, end_of, run_failed
+from raytune_gp.failures import FailureKind
 from raytune_gp.planning import next_step
 from raytune_gp.protocols import Continue, Exploit, Pause, Scheduler, Stop
 from raytune_gp.state import RunState, RunStatus
@@ -156,7 +157,7 @@ class Experiment:
             yield ev.NodeDraining(now, input.node, input.deadline)
 
     def _slots_offered(self, input: msg.SlotsOffered, now: float) -> Iterator[ev.Event]:
-        if input.slots != self.state.capacity:
+        if input.trials_per_gpu == self.state.trials_per_gpu and input.slots != self.state.capacity:
             yield ev.CapacityKnown(now, input.slots)
 
     def _stop_run(self, input: msg.StopRun, now: float) -> Iterator[ev.Event]:
@@ -281,8 +282,12 @@ class Experiment:
     def _attempt_ended(self, item: msg.Item, trial: Trial, now: float) -> Iterator[ev.Event]:
         outcome, error = item.body["outcome"], item.body.get("error")
         left, failure = item.body.get("left"), item.body.get("failure")
+        if failure == FailureKind.GPU_MEMORY and self.state.workers[item.worker].trials_per_gpu > 1:
+            failure = FailureKind.GPU_SHARED
         ids = (item.worker, item.seq, trial.id, item.attempt)
-        yield ev.AttemptEnded(now, *ids, outcome, error, left is None, item.time, failure)
+        yield ev.AttemptEnded(
+            now, *ids, outcome, error, left is None, item.time, failure, item.body.get("usage")
+        )
         if left is not None and item.worker in self.state.crew.idle:
             yield ev.WorkerReleased(now, item.worker, f"trial {trial.id} left {left}")
         yield from after_attempt(self.state, trial, outcome, failure, error, now)

@@ -21,6 +21,8 @@ class FailureKind(StrEnum):
     UNREPORTABLE = "unreportable"
     """It reported what cannot be journalled."""
     GPU_MEMORY = "out of GPU memory"
+    GPU_SHARED = "out of shared GPU memory"
+    """It ran out of memory on a GPU that the run had it share with other trials."""
     HOST_MEMORY = "out of host memory"
     DISK_FULL = "disk full"
     STORAGE = "storage"
@@ -68,6 +70,7 @@ POLICIES: Mapping[FailureKind, Policy] = {
     _K.ERROR: Policy(blamed=True, infeasible=True),
     _K.UNREPORTABLE: Policy(blamed=True, infeasible=True),
     _K.GPU_MEMORY: Policy(blamed=True, infeasible=True),
+    _K.GPU_SHARED: Policy(blamed=False, infeasible=False, retries=None),
     _K.HOST_MEMORY: Policy(blamed=False, infeasible=True, retries=2, delays_s=(10.0, 60.0)),
     _K.DISK_FULL: Policy(blamed=False, infeasible=False, retries=5, delays_s=(30.0, 120.0, 600.0)),
     _K.STORAGE: Policy(blamed=False, infeasible=False, retries=5, delays_s=(30.0, 120.0, 600.0)),

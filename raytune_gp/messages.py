@@ -21,6 +21,7 @@ __all__ = [
     "Interrupt",
     "Item",
     "NodeDrained",
+    "Pack",
     "Release",
     "Resume",
     "Retain",
@@ -44,9 +45,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class SlotsOffered(Input):
-    """The executor can hold `slots` workers."""
+    """The executor can hold `slots` workers, where `trials_per_gpu` of them share a GPU."""
 
     slots: int
+    trials_per_gpu: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +145,23 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Connect(Command):
-    """Make the worker if `create`, else find it; read its outbox behind `after_seq`."""
+    """Make the worker if `create`, else find it; read its outbox behind `after_seq`.
+
+    It is one of `trials_per_gpu` that share a GPU, where that is the run's affair.
+    """
 
     worker: str
     slot: int
     create: bool
     after_seq: int
+    trials_per_gpu: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pack(Command):
+    """Offer slots for so many workers on each GPU from now on."""
+
+    trials_per_gpu: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from raytune_gp import events as ev
 from raytune_gp.endings import end_of
+from raytune_gp.packing import AUTO
 from raytune_gp.protocols import Scheduler
 from raytune_gp.state import RunState, RunStatus
 from raytune_gp.trial import TrialStatus
@@ -45,6 +46,7 @@ def next_step(state: RunState, scheduler: Scheduler, uses_results: bool, now: fl
     return (
         _despair(state, now)
         or _evacuate(state, now)
+        or _repack(state, now)
         or _assign(state, scheduler, uses_results, now)
         or _withdraw(state, uses_results, now)
         or _ask(state, uses_results, now)
@@ -66,6 +68,23 @@ def _evacuate(state: RunState, now: float) -> ev.Event | None:
     idle = (state.workers[w] for w in state.crew.idle)
     leaving = next((w for w in idle if w.node in state.crew.draining), None)
     return ev.WorkerReleased(now, leaving.id, "its node is to go") if leaving is not None else None
+
+
+def _repack(state: RunState, now: float) -> ev.Event | None:
+    """Have more or fewer trials share a GPU, and let go of workers with another share that have no trial."""
+    if state.spec.resources.get("gpu") != AUTO:
+        return None
+    to_come = state.budget or state.ready or state.queue or state.paused
+    change = state.packing.change() if to_come else None
+    if change is not None:
+        return ev.PackingChanged(now, *change)
+    free = (
+        w for w in state.workers.values() if w.status is WorkerStatus.REQUESTED or w.id in state.crew.idle
+    )
+    other = next((w for w in free if w.trials_per_gpu != state.trials_per_gpu), None)
+    if other is None:
+        return None
+    return ev.WorkerReleased(now, other.id, f"{state.trials_per_gpu} trials share a GPU from now on")
 
 
 def _release_any(state: RunState, now: float) -> ev.Event | None:
@@ -156,7 +175,7 @@ def _staff(state: RunState, now: float) -> ev.Event | None:
     if len(state.crew.slots) < wanted:
         slot = state.crew.free_slot
         incarnation = state.crew.incarnations.get(slot, 0) + 1
-        return ev.WorkerRequested(now, f"w{slot}/{incarnation}", slot, incarnation)
+        return ev.WorkerRequested(now, f"w{slot}/{incarnation}", slot, incarnation, state.trials_per_gpu)
     surplus = _surplus(state) if len(state.crew.slots) > wanted else None
     return ev.WorkerReleased(now, surplus, "no trial is left for it") if surplus is not None else None
 

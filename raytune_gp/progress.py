@@ -185,6 +185,10 @@ def headline(state: RunState, now: float) -> Text:
     left = facts["time_left_s"]
     times = duration(facts["elapsed_s"])
     parts.append(f"{times}, about {duration(left)} left" if left else times)
+    if facts["utilisation"] is not None and state.observations:
+        parts.append(f"workers {facts['utilisation']:.0%} busy")
+    if facts["trials_per_gpu"] > 1:
+        parts.append(f"{facts['trials_per_gpu']} trials a GPU")
     if state.status.is_ended:
         parts.append(f"{state.status.value.lower()}: {_clean(state.reason)}")
     elif state.status is RunStatus.STOPPING:

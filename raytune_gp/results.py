@@ -12,6 +12,7 @@ from raytune_gp.errors import RunError, SpecError, TrialFailedError
 from raytune_gp.spec import SCOPES
 from raytune_gp.state import RunState
 from raytune_gp.trial import CheckpointRecord, Config, Metric, Trial, TrialStatus
+from raytune_gp.usage import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ def _same(value: Any) -> Any:
 class Result:
     """One trial: its config, what it reported, its checkpoints, and its error if it failed.
 
-    The fields are Ray's; `status`, `trial_id` and `log_path` are beside them.
+    The fields are Ray's; `status`, `trial_id`, `usage` and `log_path` are beside them.
     """
 
     def __init__(self, trial: Trial, *, config: Config, path: str, checkpoint_factory: Callable[..., Any]):
@@ -54,6 +55,16 @@ class Result:
     def metrics(self) -> dict[str, Any]:
         """The last report, nested names joined by `/`; empty if the trial never reported."""
         return dict(self._trial.history.last)
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What its attempts used; what is not known is left out.
+
+        `host_peak_b`, the largest resident memory of its processes together, and `gpu_peak_b`, on its GPUs,
+        of `gpu_total_b`, all in bytes; `cpu_cores`, CPU time over wall time; `gpu_util`, the mean utilisation
+        of its GPUs (0 to 1), whoever used them.
+        """
+        return shown(self._trial.usage)
 
     @property
     def error(self) -> TrialFailedError | None:
@@ -235,7 +246,7 @@ class ResultGrid:
         """A row for each trial that reported: its last report, or its best one by a metric, and its config.
 
         Columns as in Ray: metrics by name, `config/…` (nested names joined by `/`), `trial_id`, `logdir`;
-        `status` is beside them.
+        `status` and `usage/…` (as `Result.usage`) are beside them.
 
         Raises:
             SpecError: a mode without a metric, or one that is neither "max" nor "min".
@@ -254,7 +265,8 @@ class ResultGrid:
                 continue
             config = {f"config/{k}": v for k, v in flat_config(trial.config, leaves).items()}
             ids = {"trial_id": trial.id, "status": trial.status.value, "logdir": self._path(trial)}
-            rows.append({**_report(trial, target), **ids, **config})
+            usage = {f"usage/{k}": v for k, v in shown(trial.usage).items()}
+            rows.append({**_report(trial, target), **ids, **usage, **config})
         return pd.DataFrame(rows)
 
     def write_report(self, path: str | Path) -> Path:

@@ -22,6 +22,7 @@ from typing import Any
 from raytune_gp import __version__
 from raytune_gp import events as ev
 from raytune_gp.crew import Crew, Worker, WorkerStatus
+from raytune_gp.packing import Packing
 from raytune_gp.retention import needed_checkpoints
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState, RunStatus
@@ -37,7 +38,7 @@ _FORMAT = 1
 
 
 def _version() -> str:
-    kinds = (RunState, Trial, Crew, Worker, Suggestions, ReadySuggestion, Unheard, CheckpointRecord)
+    kinds = (RunState, Trial, Crew, Worker, Suggestions, ReadySuggestion, Unheard, CheckpointRecord, Packing)
     names = [[kind.__name__, *(field.name for field in fields(kind))] for kind in kinds]
     shape = hashlib.sha256(json.dumps([names, History.__slots__, sys.byteorder]).encode()).hexdigest()
     return f"{__version__} {ev.SCHEMA_VERSION}.{_FORMAT} {shape[:16]}"
@@ -114,6 +115,7 @@ def freeze(state: RunState, observed: int, scheduler: Mapping[str, Any] | None) 
             "ready": [_shallow(ready) for ready in suggestions.ready],
             "request": _shallow(asked) if asked is not None else None,
         },
+        "packing": _shallow(state.packing),
         "unheard": {name: sorted(names) for name, names in _shallow(unheard).items()},
         "observed": [observation.trial_id for observation in state.observations[observed:]],
         "scheduler": scheduler,
@@ -126,7 +128,7 @@ def freeze(state: RunState, observed: int, scheduler: Mapping[str, Any] | None) 
 
 _FACTS = (
     *("reason", "index", "now", "created_at", "term", "starts", "versions", "machine", "capacity"),
-    "interval_s",
+    *("interval_s", "worker_s", "busy_s"),
 )
 """Fields of a state that are JSON as they are."""
 
@@ -207,6 +209,7 @@ class Thawing:
         state.crew = _crew_of(head["crew"])
         state.suggestions = _suggestions_of(head["suggestions"])
         state.unheard = Unheard(**{name: set(names) for name, names in head["unheard"].items()})
+        state.packing = Packing(**head["packing"])
         state.observations = [
             Observation(trials[t].config, trials[t].objective, t, self._failures[t]) for t in self._observed
         ]

@@ -17,15 +17,17 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.crew import Crew, Due, Worker, WorkerStatus
+from raytune_gp.crew import STARTING_S, Crew, Due, Worker, WorkerStatus
 from raytune_gp.errors import JournalLostError
 from raytune_gp.failures import FailureKind
+from raytune_gp.packing import AUTO, Packing
 from raytune_gp.patience import Patience
 from raytune_gp.retention import Loans, checkpoint_value, kept_checkpoints, needed_checkpoints
 from raytune_gp.spec import UNLIMITED, ExperimentSpec
 from raytune_gp.suggestions import ReadySuggestion, Suggestions
 from raytune_gp.trial import CheckpointRecord, Observation, Trial, TrialStatus
 from raytune_gp.unheard import Unheard, value_again
+from raytune_gp.usage import merged
 
 __all__ = ["RunState", "RunStatus"]
 
@@ -55,6 +57,8 @@ class RunState:
     `queue`, `running` and `paused` hold the ids of the trials that are not finished.
     `interval_s` is the longest that a trial ever took to its next report, in seconds. `changed` are the
     finished trials that the last snapshot does not have as they are; whoever takes one empties it.
+    `worker_s` is for how long there were workers, in seconds and all together, and `busy_s` for how long they
+    had attempts.
     """
 
     spec: ExperimentSpec = field(init=False)
@@ -77,7 +81,10 @@ class RunState:
     suggestions: Suggestions = field(default_factory=Suggestions)
     loans: Loans = field(default_factory=Loans)
     unheard: Unheard = field(default_factory=Unheard)
+    packing: Packing = field(default_factory=Packing)
     interval_s: float | None = None
+    worker_s: float = 0.0
+    busy_s: float = 0.0
     due: Due = field(default_factory=dict, compare=False, repr=False)
     changed: set[str] = field(default_factory=set, compare=False, repr=False)
 
@@ -113,6 +120,10 @@ class RunState:
 
     def apply(self, event: ev.Event) -> None:
         """Make `event` part of the state."""
+        seconds = event.at - self.now
+        if seconds > 0 and type(event) is not ev.RunResumed:  # before which nobody knows how long it ran
+            self.busy_s += seconds * len(self.running)
+            self.worker_s += seconds * (len(self.running) + len(self.crew.idle))
         _APPLY[type(event)](self, event)
         self.index += 1
         self.now = event.at
@@ -124,6 +135,7 @@ class RunState:
             if trial.checkpoints:
                 self._delete_others(trial)
         self.suggestions.ask(self.observations, self.due)
+        self._tell_share()
         self.crew.call_again(self.due)
         for trial in map(self.trials.__getitem__, self.running):
             if trial.worker is not None and not trial.started:
@@ -165,6 +177,11 @@ class RunState:
     def unfinished(self) -> int:
         """The number of trials that are waiting, running or paused."""
         return len(self.trials) - len(self.observations)
+
+    @property
+    def trials_per_gpu(self) -> int:
+        """How many trials share a GPU as the run decides; 1 where it is not left to the run."""
+        return self.packing.trials_per_gpu if self.spec.resources.get("gpu") == AUTO else 1
 
     def best(self) -> Trial | None:
         """The finished trial with the best objective in the first metric, the earliest among equals."""
@@ -221,6 +238,8 @@ class RunState:
 
     def _worker_up(self, event: ev.WorkerUp) -> None:
         self.crew.up(event, self.due)
+        waited = event.at - self.crew.workers[event.worker].requested_at
+        self.worker_s += min(waited, STARTING_S)  # beyond that it has waited for its resources
 
     def _worker_released(self, event: ev.WorkerReleased) -> None:
         self.crew.released(event, self.due)
@@ -234,6 +253,17 @@ class RunState:
         if worker.status is not WorkerStatus.RELEASED and trial.stopping is None:
             trial.tally[event.failure] += 1
             trial.error = event.reason
+
+    def _packing_changed(self, event: ev.PackingChanged) -> None:
+        before = self.trials_per_gpu
+        self.packing.changed(event.trials_per_gpu)
+        if self.capacity is not None and event.trials_per_gpu < before:  # until it is counted anew
+            self.capacity = max(1, self.capacity * event.trials_per_gpu // before)
+        self._tell_share()
+
+    def _tell_share(self) -> None:
+        if self.spec.resources.get("gpu") == AUTO:
+            self.due["pack"] = msg.Pack(self.trials_per_gpu)
 
     def _node_draining(self, event: ev.NodeDraining) -> None:
         self.crew.draining.add(event.node)
@@ -345,8 +375,13 @@ class RunState:
     def _attempt_ended(self, event: ev.AttemptEnded) -> None:
         self._heard(event.worker, event.seq)
         self.crew.free(event.worker, self.due)
+        if event.failure == FailureKind.GPU_SHARED:
+            self.packing.ran_out(self.crew.workers[event.worker].trials_per_gpu)
         trial = self.trials[event.trial]
         trial.worker, trial.started = None, False
+        if event.usage:
+            trial.usage = merged(trial.usage, event.usage)
+            self.packing.learn(trial.id, trial.usage)
         if event.outcome == "failed":
             trial.tally[event.failure or FailureKind.ERROR] += 1
             trial.error = event.error
@@ -455,6 +490,7 @@ _APPLY: dict[type[ev.Event], Callable[[RunState, Any], None]] = {
     ev.WorkerLost: RunState._worker_lost,
     ev.WorkerLeaving: RunState._worker_leaving,
     ev.NodeDraining: RunState._node_draining,
+    ev.PackingChanged: RunState._packing_changed,
     ev.ItemDiscarded: RunState._item_discarded,
     ev.SuggestionsRequested: RunState._suggestions_requested,
     ev.SuggestionsReady: RunState._suggestions_ready,

@@ -206,7 +206,8 @@ class Trial:
     the trial waits for one. `decided_by` is the rule of the last decision on this attempt, "user" where a
     person made it. `next_config` and `next_checkpoint` are what an exploit decision gives to the next
     attempt. `tally` counts the attempts that failed, by kind; the next one begins at `due_at`, or any time.
-    `deadline` is when the time of a running trial is up, if it has a limit.
+    `deadline` is when the time of a running trial is up, if it has a limit. `usage` is what its attempts that
+    told of their end have used, as usage.py says.
     """
 
     id: str
@@ -236,6 +237,7 @@ class Trial:
     started_at: float | None = None
     ended_at: float | None = None
     time_total_s: float = 0.0
+    usage: dict[str, float] = field(default_factory=dict)
 
     @property
     def failures(self) -> int:

@@ -174,7 +174,8 @@ def run(
         num_samples: trials, for each cell of the grid if there are `grid_search` axes; -1 without bound
             (then give a time budget). The default is 1, and the whole grid for `search_alg="grid"`.
         max_concurrent_trials: at most so many at a time; by default what the cluster's free resources hold.
-        resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default. With `"placement": "spread"`
+        resources_per_trial: such as `{"cpu": 1, "gpu": 0.5}`; 1 CPU by default. With `"gpu": "auto"` as many
+            trials share each GPU as its memory holds, which the run finds out. With `"placement": "spread"`
             trials go to the nodes in turn; `"pack"`, the default, fills few of them. `"label_selector"` says
             which labels a node must have, such as `{"ray.io/market-type": "!spot"}`. Where a trial starts
             workers of its own, a `PlacementGroupFactory` or Ray Train's `ScalingConfig`.
@@ -241,7 +242,7 @@ def run(
     heard = make_callbacks(callbacks)
     from raytune_gp.execution.foreign import check_python_env
     from raytune_gp.execution.parts import Parts
-    from raytune_gp.execution.resources import check_demand
+    from raytune_gp.execution.resources import check_demand, check_sharing
     from raytune_gp.execution.shipping import check_runtime_env
     from raytune_gp.launch import Launch
     from raytune_gp.space.definition import definition
@@ -251,6 +252,7 @@ def run(
     check_runtime_env(environment, executor)
     check_python_env(trainable, environment, executor)
     demand = check_demand(resources_of(trainable, resources_per_trial))
+    check_sharing(demand.resources, executor)
     guesses = make_guesses(points_to_evaluate, space)
     spec = ExperimentSpec(
         name=check_name(name) if name is not None else default_name(trainable),

@@ -148,10 +148,11 @@ class Simulation:
         seed: int = 0,
         journal: Any = None,
         snapshot_every: int = 10,
+        gpus: Any = None,
     ):
         self.journal = journal or MemoryJournal()
         self.journal.create(spec)
-        self.cluster = SimulatedCluster(curve, slots=slots, network=network, seed=seed)
+        self.cluster = SimulatedCluster(curve, slots=slots, network=network, seed=seed, gpus=gpus)
         self.asker = asker or Numbers()
         self.make = lambda: Experiment(scheduler(), uses_results=uses_results)
         self.snapshot_every = snapshot_every

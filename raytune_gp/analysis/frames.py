@@ -18,6 +18,7 @@ import pandas as pd
 from raytune_gp.analysis.labels import as_cell, error_line, flat_config, leaf_names
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial
+from raytune_gp.usage import shown
 
 __all__ = ["best_so_far", "reports_frame", "trials_frame"]
 
@@ -29,7 +30,8 @@ def trials_frame(state: RunState) -> pd.DataFrame:
     NaN where there is no usable value), `objective/<metric>` for each further metric, `time_total_s`
     (training, seconds), `started_at` and `ended_at` (seconds since the epoch), `failures` (attempts that
     raised), `failure` (why there is no objective), `reason` (why it was ended early), `error` (the last line
-    of a failed trial's); then `config/`, `metrics/` (the last report) and `provenance/` columns.
+    of a failed trial's); then `usage/` (as `Result.usage`), `config/`, `metrics/` (the last report) and
+    `provenance/` columns.
     """
     failures = {o.trial_id: o.failure for o in state.observations}
     leaves = leaf_names(state)
@@ -62,6 +64,7 @@ def _trial_row(state: RunState, trial: Trial, failure: str | None, leaves: Colle
     }
     for position, metric in enumerate(state.spec.metrics[1:], start=1):
         row[f"objective/{metric.name}"] = trial.objective[position] if trial.objective else math.nan
+    row |= {f"usage/{k}": v for k, v in shown(trial.usage).items()}
     row |= {f"config/{k}": v for k, v in flat_config(trial.config, leaves).items()}
     row |= {f"metrics/{k}": v for k, v in trial.history.last.items()}
     row |= {f"provenance/{k}": as_cell(v) for k, v in trial.provenance.items()}
@@ -71,7 +74,7 @@ def _trial_row(state: RunState, trial: Trial, failure: str | None, leaves: Colle
 def _columns(rows: list[dict[str, Any]], first: list[str]) -> list[str]:
     """All keys of `rows`: `first`, then group by group in the order in which they were met."""
     met = dict.fromkeys(chain.from_iterable(rows))
-    groups = ("config/", "metrics/", "provenance/")
+    groups = ("usage/", "config/", "metrics/", "provenance/")
     return [*first, *(name for group in groups for name in met if name.startswith(group))]
 
 

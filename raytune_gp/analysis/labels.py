@@ -12,6 +12,7 @@ from raytune_gp.state import RunState
 from raytune_gp.trial import Trial, TrialStatus
 
 __all__ = [
+    "amount",
     "as_cell",
     "duration",
     "error_line",
@@ -98,6 +99,17 @@ def duration(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes:02d} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def amount(size_b: float | None) -> str:
+    """A number of bytes as people say it, such as `1.5 GiB`."""
+    if size_b is None:
+        return "–"
+    unit = next((u for u in ("B", "KiB", "MiB", "GiB") if size_b < 1024 ** (_UNITS.index(u) + 1)), "TiB")
+    return f"{size_b / 1024 ** _UNITS.index(unit):.3g} {unit}"
+
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def short(text: str, limit: int = 40) -> str:

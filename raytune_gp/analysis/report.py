@@ -15,7 +15,7 @@ import pandas as pd
 from raytune_gp.analysis import parameter_plots, plots
 from raytune_gp.analysis.drawing import beyond
 from raytune_gp.analysis.frames import best_so_far, reports_frame, trials_frame
-from raytune_gp.analysis.labels import duration, number
+from raytune_gp.analysis.labels import amount, duration, number
 from raytune_gp.analysis.page import cards, chart, document, pairs, section, table, text
 from raytune_gp.analysis.parameters import Parameter, parameters
 from raytune_gp.analysis.quality import importance, methods, predicted, prediction_quality
@@ -125,6 +125,9 @@ def _cards(run: _Run) -> Iterator[tuple[str, str, str]]:
     left = f"about {duration(facts['time_left_s'])} left" if facts["time_left_s"] else ""
     yield "elapsed", duration(facts["elapsed_s"]), left
     saved = facts["time_saved_s"]
+    busy = facts["utilisation"]
+    if busy is not None:
+        yield "workers busy", f"{busy:.0%}", "of the time that they were there"
     yield (
         "trained in all",
         duration(facts["trial_time_s"]),
@@ -272,7 +275,8 @@ def _trials(run: _Run) -> str:
     configs = [f"config/{p.name}" for p in run.parameters]
     method = ["provenance/method"] if "provenance/method" in run.trials else []
     head = ["trial", "status", *(m.name for m in run.spec.metrics), *(p.name for p in run.parameters)]
-    head += ["steps", "seconds", *("by" for _ in method), "note"]
+    used = [name for name in _USED if name in run.trials]
+    head += ["steps", "seconds", *(_USED[name] for name in used), *("by" for _ in method), "note"]
     columns = [
         "number",
         "status",
@@ -280,14 +284,30 @@ def _trials(run: _Run) -> str:
         *configs,
         "step",
         "time_total_s",
+        *used,
         *method,
         "error",
         "failure",
         "reason",
     ]
     shown = run.trials[columns].round({"time_total_s": 1})
+    shown[used] = (shown[used] / (1 << 30)).round(2)
     rows = (_row(list(values)) for values in shown.itertuples(index=False, name=None))
-    return section("Trials", table(head, rows, run.best["number"] if run.best else None))
+    return section("Trials", table(head, rows, run.best["number"] if run.best else None), lead=_memory(run))
+
+
+_USED = {"usage/host_peak_b": "host GiB", "usage/gpu_peak_b": "GPU GiB"}
+"""Peaks of memory, and how their columns are headed."""
+
+
+def _memory(run: _Run) -> str:
+    """What the trials needed at most, in a sentence, or nothing where that is not known."""
+    parts = []
+    for name, where in (("usage/host_peak_b", "the host"), ("usage/gpu_peak_b", "its GPUs")):
+        peaks = run.trials[name].dropna() if name in run.trials else pd.Series(dtype=float)
+        if len(peaks):
+            parts.append(f"{amount(peaks.median())} on {where} (the largest {amount(peaks.max())})")
+    return f"The median trial needed at most {' and '.join(parts)}." if parts else ""
 
 
 def _row(values: list[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from raytune_gp.state import RunState
 from raytune_gp.trial import Trial, TrialStatus
 from raytune_gp.unreported import idle_criteria
 
-__all__ = ["summary", "time_left_s", "time_saved_s"]
+__all__ = ["summary", "time_left_s", "time_saved_s", "utilisation"]
 
 
 def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
@@ -20,11 +20,13 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
 
     `now` is the present (seconds since the epoch); by default the time of the last event. `elapsed_s` goes
     from the run's creation to then, pauses between a stop and a resume included; `trial_time_s` is what all
-    trials trained together. `warnings` are sentences. Entries that cannot be known are None.
+    trials trained together, `utilisation` as that function says. `warnings` are sentences.
+    Entries that cannot be known are None.
     """
     spec = state.spec
     now = state.now if now is None or state.status.is_ended else max(now, state.now)
     counts = Counter(trial.status.value for trial in state.trials.values())
+    unshared = state.packing.warning(spec.resources, len(state.observations))
     failures = Counter(o.failure for o in state.observations if o.failure)
     return {
         "name": spec.name,
@@ -37,11 +39,13 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
         "counts": {status.value: counts[status.value] for status in TrialStatus},
         "finished": len(state.observations),
         "without_value": dict(failures),
-        "warnings": idle_criteria(state),
+        "warnings": [*idle_criteria(state), *filter(None, [unshared])],
+        "trials_per_gpu": state.trials_per_gpu,
         "slots": _slots(state, now),
         "created_at": state.created_at,
         "elapsed_s": now - state.created_at,
         "trial_time_s": math.fsum(t.time_total_s for t in state.trials.values()),
+        "utilisation": utilisation(state, now),
         "time_left_s": time_left_s(state, now),
         "time_saved_s": time_saved_s(state),
         "best": _described(state, state.best()),
@@ -70,6 +74,17 @@ def _slots(state: RunState, now: float) -> int | None:
     """
     limits = [n for n in (state.capacity, state.spec.max_concurrent_trials) if n is not None]
     return max(0, min(limits) - state.crew.overdue(now)) if limits else None
+
+
+def utilisation(state: RunState, now: float) -> float | None:
+    """The share of the time of the run's workers in which they had an attempt, until `now`; None at first.
+
+    A worker counts from when it was asked for, up to 10 s for its start, until it is released.
+    """
+    since = 0.0 if state.status.is_ended else max(0.0, now - state.now)
+    running = len(state.running)
+    worker_s = state.worker_s + since * (running + len(state.crew.idle))
+    return (state.busy_s + since * running) / worker_s if worker_s > 0 else None
 
 
 def time_left_s(state: RunState, now: float) -> float | None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from raytune_gp.analysis.labels import duration, number
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial
+from raytune_gp.usage import shown
 
 __all__ = ["ago", "console", "pairs", "plain", "print_json", "trial_json"]
 
@@ -62,6 +63,7 @@ def trial_json(state: RunState, trial: Trial, *, reports: bool = False) -> dict[
         "started_at": trial.started_at,
         "ended_at": trial.ended_at,
         "time_total_s": trial.time_total_s,
+        "usage": shown(trial.usage),
         "provenance": trial.provenance,
         "checkpoints": [{"path": c.path, "step": c.step} for c in trial.checkpoints],
     }

@@ -173,6 +173,7 @@ def _print_trial(state: RunState, trial: Trial) -> None:
         **values,
         "attempts": trial.attempt,
         "trained": duration(trial.time_total_s),
+        **_used(trial),
         "checkpoint": trial.checkpoint.path if trial.checkpoint else None,
     }
     screen.print(pairs(facts))
@@ -195,6 +196,24 @@ def _print_trial(state: RunState, trial: Trial) -> None:
     if trial.error:
         screen.print("\n[bold red]error[/bold red]")
         screen.print(plain(trial.error))
+
+
+def _used(trial: Trial) -> dict[str, str]:
+    """What it used of its machine, as far as that is known."""
+    from raytune_gp.analysis.labels import amount
+    from raytune_gp.usage import shown
+
+    usage, words = shown(trial.usage), {}
+    if "host_peak_b" in usage:
+        words["host memory"] = f"{amount(usage['host_peak_b'])} at most"
+    if "gpu_peak_b" in usage:
+        of = f" of {amount(usage['gpu_total_b'])}" if "gpu_total_b" in usage else ""
+        words["GPU memory"] = f"{amount(usage['gpu_peak_b'])}{of} at most"
+    if "cpu_cores" in usage:
+        words["CPU"] = f"{usage['cpu_cores']:.2g} cores on average"
+    if "gpu_util" in usage:
+        words["GPU"] = f"{usage['gpu_util']:.0%} utilised on average"
+    return words
 
 
 def logs(

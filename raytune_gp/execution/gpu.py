@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from raytune_gp.execution import nvml
 
 __all__ = ["GPUMemory", "hide_gpus", "measure", "memory_left"]
 
@@ -93,15 +94,7 @@ def _driver_is_loaded() -> bool:
 def _seen_by_driver() -> int | None:
     """What NVIDIA's driver says of this process in bytes; None where it does not know it (in a container)."""
     with contextlib.suppress(Exception):
-        nvml: Any = importlib.import_module("ray._private.thirdparty.pynvml")
-        nvml.nvmlInit()
-        try:
-            handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-            processes = [p for h in handles for p in nvml.nvmlDeviceGetComputeRunningProcesses(h)]
-        finally:
-            nvml.nvmlShutdown()
-        own = [p.usedGpuMemory for p in processes if p.pid == os.getpid()]
-        if own and None not in own:
-            return int(sum(own))
-        return None if processes else 0
+        held = nvml.everybody()
+        if held is not None:
+            return held.get(os.getpid()) if held else 0
     return None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raytune_gp import messages as msg
+from raytune_gp.execution.meter import Meter
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.space import SearchSpace
@@ -137,6 +138,10 @@ class InlineExecutor:
             session.interrupt(early.mode, early.grace_s)
         emit("started", {})
         config = self._space.from_json(command.config)
-        outcome = run_attempt(self._trainable, config, session, self._when_to_save)
+        meter = Meter()
+        try:
+            outcome = run_attempt(self._trainable, config, session, self._when_to_save)
+        finally:
+            usage = meter.stop()  # Ctrl-C passes through
         self._session = None
-        emit("ended", outcome.to_body())
+        emit("ended", outcome.to_body(usage=usage))

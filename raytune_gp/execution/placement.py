@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytune_gp.execution.labels import meets
+from raytune_gp.packing import AUTO, share_of
 from raytune_gp.spec import ExperimentSpec
 
 __all__ = ["Demand", "Node", "amounts", "fits", "whole_trials"]
@@ -44,6 +45,12 @@ class Demand:
         """That of the trials of `spec`."""
         return cls(spec.resources, spec.bundles, spec.placement_strategy)
 
+    def sharing(self, trials_per_gpu: int) -> Demand:
+        """The demand where so many trials share a GPU, if that is left to the run."""
+        if self.resources.get("gpu") != AUTO:
+            return self
+        return replace(self, resources={**self.resources, "gpu": share_of(trials_per_gpu)})
+
 
 @dataclass(frozen=True)
 class Node:
@@ -54,9 +61,12 @@ class Node:
 
 
 def amounts(resources: Mapping[str, Any]) -> Amounts:
-    """Amounts by Ray's own names, those that are not zero; not what says only where a process is put."""
+    """Amounts by Ray's own names, those that are not zero; not what says only where a process is put.
+
+    A share of a GPU that is left to the run counts as a whole one, as it begins.
+    """
     wanted = {
-        _NAMES.get(name, name): float(amount)
+        _NAMES.get(name, name): 1.0 if amount == AUTO else float(amount)
         for name, amount in resources.items()
         if name not in _NOT_AMOUNTS and amount
     }

@@ -83,6 +83,7 @@ class RayExecutor:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="raytune-ray", daemon=True).start()
         self._first_look_s = 0.0
+        self._trials_per_gpu = 1
         self._seen_whole: int | None = None
         self._spawn(self._watch_capacity())
         self._spawn(self._watch_nodes())
@@ -116,6 +117,8 @@ class RayExecutor:
                 self._housekeeping.submit(self._retain, f"trial_{command.trial}", command.paths)
             case msg.Connect():
                 self._later(self._connect, command)
+            case msg.Pack():
+                self._later(self._pack, command)
             case msg.Start():
                 self._later(self._start, command)
             case msg.Interrupt():
@@ -176,6 +179,9 @@ class RayExecutor:
         seq = self._to_acknowledge.pop(worker)
         if worker in self._up:  # one that is lost is made good by the next
             self._handles[worker].acknowledge.remote(seq, self.term)
+
+    def _pack(self, command: msg.Pack) -> None:
+        self._trials_per_gpu = command.trials_per_gpu
 
     def _connect(self, command: msg.Connect) -> None:
         task = self._tasks.get(command.worker)
@@ -282,7 +288,7 @@ class RayExecutor:
 
     def _find(self, name: str, command: msg.Connect) -> Any:
         if command.create:
-            return make_worker(self._run_id, command.worker, self._settings)
+            return make_worker(self._run_id, command.worker, self._settings, command.trials_per_gpu)
         return ray.get_actor(name, NAMESPACE)
 
     async def _watch_capacity(self) -> None:
@@ -294,9 +300,10 @@ class RayExecutor:
         await asyncio.sleep(self._first_look_s)
         while True:
             with contextlib.suppress(Exception):  # the cluster's head may be away for a while
+                trials_per_gpu = self._trials_per_gpu
                 slots = await self._slots()
-                if slots is not None:
-                    self._inputs.put(msg.SlotsOffered(slots))
+                if slots is not None and trials_per_gpu == self._trials_per_gpu:
+                    self._inputs.put(msg.SlotsOffered(slots, trials_per_gpu))
             await asyncio.sleep(CAPACITY_S)
 
     async def _watch_nodes(self) -> None:
@@ -318,7 +325,7 @@ class RayExecutor:
         """
         coming = len(self._tasks) - len(self._up)
         pending = PENDING if await asyncio.to_thread(has_autoscaler) else 0
-        demand = self._settings.demand
+        demand = self._settings.demand.sharing(self._trials_per_gpu)
         if coming and (not pending or demand.bundles):
             return None
         up = len(self._up)

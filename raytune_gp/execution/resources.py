@@ -12,12 +12,14 @@ from raytune_gp.errors import SpecError
 from raytune_gp.execution.growth import has_autoscaler, is_settling
 from raytune_gp.execution.labels import check_selector
 from raytune_gp.execution.placement import Demand, Node, amounts, whole_trials
+from raytune_gp.packing import AUTO
 from raytune_gp.trainable.parameters import PlacementGroupFactory
 
 __all__ = [
     "actor_options",
     "check_demand",
     "check_resources",
+    "check_sharing",
     "groups_held",
     "slots_free",
     "slots_in_all",
@@ -38,10 +40,11 @@ _LOOK_S = 0.5
 def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     """`resources_per_trial` in one spelling.
 
-    That is `cpu`, `gpu`, `memory` (bytes), `accelerator_type`, custom resources by name,
-    `label_selector` (as `check_selector` says), and `placement`: `"pack"` (Ray's default, on few nodes) or
-    `"spread"` (over the nodes in turn). Takes Ray's `CPU` and `GPU` too, and custom resources either flat or
-    under `custom_resources`. Raises SpecError for what Ray would refuse.
+    That is `cpu`, `gpu` (or "auto", for as many trials on each as its memory holds), `memory` (bytes),
+    `accelerator_type`, custom resources by name, `label_selector` (as `check_selector` says), and
+    `placement`: `"pack"` (Ray's default, on few nodes) or `"spread"` (over the nodes in turn). Takes Ray's
+    `CPU` and `GPU` too, and custom resources either flat or under `custom_resources`. Raises SpecError for
+    what Ray would refuse.
     """
     plain: dict[str, Any] = {"cpu": 1}
     for name, amount in resources.items():
@@ -55,6 +58,8 @@ def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
             _require(isinstance(amount, str), name, amount, 'a name such as "A100"')
         elif name == _LABELS:
             plain[name] = check_selector(amount)
+        elif name == "gpu" and amount == AUTO:
+            continue
         elif name == _PLACEMENT:
             known = isinstance(amount, str) and amount in _STRATEGIES
             _require(known, name, amount, " or ".join(f'"{strategy}"' for strategy in _STRATEGIES))
@@ -69,8 +74,22 @@ def check_demand(reserved: PlacementGroupFactory) -> Demand:
     Raises SpecError as `check_resources` does.
     """
     workers = tuple(check_resources(_frugal(bundle)) for bundle in reserved.workers)
-    process = _frugal(reserved.process) if workers else reserved.process
-    return Demand(check_resources(process), workers, reserved.strategy)
+    process = check_resources(_frugal(reserved.process) if workers else reserved.process)
+    if workers and any(part.get("gpu") == AUTO for part in (process, *workers)):
+        raise SpecError(
+            f'resources_per_trial asks for gpu = "{AUTO}" and for workers that a trial starts itself: these '
+            f'cannot share GPUs so. Say how many they need, such as "gpu": 1'
+        )
+    return Demand(process, workers, reserved.strategy)
+
+
+def check_sharing(resources: Mapping[str, Any], executor: str) -> None:
+    """Raise SpecError where `executor` cannot have trials share GPUs as `resources` leave to the run."""
+    if resources.get("gpu") == AUTO and executor != "ray":
+        raise SpecError(
+            f'resources_per_trial asks for gpu = "{AUTO}" and executor is {executor!r}, which runs one '
+            f'trial at a time: leave gpu out, or use executor="ray"'
+        )
 
 
 def _frugal(bundle: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +117,7 @@ def actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a Ray actor that reserves `resources` (as `check_resources` spells them)."""
     options: dict[str, Any] = {"num_cpus": resources.get("cpu", 1)}
     if resources.get("gpu"):
-        options["num_gpus"] = resources["gpu"]
+        options["num_gpus"] = 1 if resources["gpu"] == AUTO else resources["gpu"]
     if resources.get("memory"):
         options["memory"] = resources["memory"]
     if resources.get(_ACCELERATOR):
@@ -207,7 +226,8 @@ def why_it_never_fits(demand: Demand, gpus: float = 0.0) -> str | None:
     )
     beside = f" beside the searcher, which takes {gpus:g} GPU" if gpus else ""
     if not demand.bundles:
-        return f"a trial asks for {_shown(demand.resources)}, and no node can hold it{beside} ({have})"
+        whole = f' (gpu is "{AUTO}": a whole one at first)' if demand.resources.get("gpu") == AUTO else ""
+        return f"a trial asks for {_shown(demand.resources)}{whole}, and no node can hold it{beside} ({have})"
     workers = " + ".join(f"({_shown(bundle)})" for bundle in demand.bundles)
     return (
         f"a trial asks for {_shown(demand.resources)} and, for workers of its own ({demand.strategy}), "

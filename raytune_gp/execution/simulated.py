@@ -20,11 +20,12 @@ import numpy as np
 from raytune_gp import messages as msg
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.failures import FailureKind
+from raytune_gp.packing import share_of
 from raytune_gp.protocols import Advisor
 from raytune_gp.trainable.run import Outcome
 from raytune_gp.trial import Config
 
-__all__ = ["Curve", "Network", "SimulatedCluster", "SimulatedExecutor"]
+__all__ = ["Curve", "GPUs", "Network", "SimulatedCluster", "SimulatedExecutor"]
 
 Curve = Callable[[Config, int], Iterable[tuple[float, Mapping[str, Any]]]]
 """From a config and the step it resumes from (0: from scratch), pairs of (seconds, metrics) a step."""
@@ -51,10 +52,24 @@ class Network:
     delay_s: float = 5.0
 
 
+@dataclass(frozen=True)
+class GPUs:
+    """So many GPUs of `total_b` bytes, of which a trial of a config takes `peak_b` from start to end.
+
+    A trial for which its GPU has too little left fails within `fails_s` seconds.
+    """
+
+    count: int
+    total_b: float
+    peak_b: Callable[[Config], float]
+    fails_s: float = 0.1
+
+
 class SimulatedCluster:
     """The clock, the workers, and what is under way between them.
 
-    Slot i is on node i modulo `nodes`; a trial makes a checkpoint each `checkpoint_every` steps. `ledger`
+    Slot i is on node i modulo `nodes`; with `gpus`, where trials share these, a worker waits until one has
+    room for its share. A trial makes a checkpoint each `checkpoint_every` steps. `ledger`
     holds every item in the order in which workers said them, `dead` the workers that are gone and why,
     `faults` how many messages were lost, doubled and delayed.
     """
@@ -68,8 +83,10 @@ class SimulatedCluster:
         checkpoint_every: int = 1,
         network: Network | None = None,
         seed: int = 0,
+        gpus: GPUs | None = None,
     ):
         self.curve = curve
+        self.gpus = gpus
         self.slots = slots
         self.nodes = nodes
         self.checkpoint_every = checkpoint_every
@@ -113,6 +130,16 @@ class SimulatedCluster:
         """How long the next message is under way, of which that is usual."""
         return seconds + (self.network.delay_s if self.chance("delay") else 0.0)
 
+    def room_for(self, trials_per_gpu: int) -> int | None:
+        """A GPU that has room for a worker more of so many, the fullest one; None where all are taken."""
+        assert self.gpus is not None
+        taken = [0.0] * self.gpus.count
+        for worker in self.workers.values():
+            taken[worker.device] += share_of(worker.trials_per_gpu)
+        share = share_of(trials_per_gpu)
+        able = [device for device, used in enumerate(taken) if used + share <= 1 + 1e-9]
+        return max(able, key=lambda device: taken[device], default=None)
+
     def kill(self, worker_id: str, failure: FailureKind = FailureKind.WORKER_LOST) -> None:
         """The worker is gone, with its outbox. Its coordinator learns of it after the latency."""
         worker = self.workers.pop(worker_id, None)
@@ -141,6 +168,9 @@ class _Worker:
     seen: set[tuple[str, int]] = field(default_factory=set)
     interrupted: set[tuple[str, int]] = field(default_factory=set)
     alive: bool = True
+    trials_per_gpu: int = 1
+    device: int = 0
+    holds_b: float = 0.0
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.id)
@@ -153,8 +183,27 @@ class _Worker:
         self.current = key
         self._say("started")
         first = command.resume_from.step if command.resume_from else 0
+        if not self._take_memory(command.config):
+            return
         curve = iter(self.cluster.curve(command.config, first))
         self._next(curve, first + 1, command.time_total_s)
+
+    def _take_memory(self, config: Config) -> bool:
+        """Whether this worker's GPU has as much left as the trial takes; it fails soon where it has not."""
+        gpus = self.cluster.gpus
+        if gpus is None:
+            return True
+        others = (
+            w.holds_b for w in self.cluster.workers.values() if w.device == self.device and w is not self
+        )
+        free = gpus.total_b - sum(others)
+        peak = gpus.peak_b(config)
+        self.holds_b = min(peak, free)
+        if peak <= free:
+            return True
+        out = Outcome("failed", "OutOfMemoryError: CUDA out of memory", FailureKind.GPU_MEMORY)
+        self.cluster.after(gpus.fails_s, lambda: self._end(out) if self.alive else None)
+        return False
 
     def interrupt(self, command: msg.Interrupt) -> None:
         """Remember it, for it may overtake the start; whoever goes on beyond the grace period is killed."""
@@ -202,7 +251,12 @@ class _Worker:
         self.cluster.after(seconds, report)
 
     def _end(self, outcome: Outcome) -> None:
-        self._say("ended", outcome.to_body())
+        gpus = self.cluster.gpus
+        usage: dict[str, Any] = {}
+        if gpus is not None:
+            usage["usage"] = {"gpu_peak_b": self.holds_b, "gpu_total_b": gpus.total_b}
+        self.holds_b = 0.0
+        self._say("ended", outcome.to_body(**usage))
         self.current = None
 
     def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> None:
@@ -256,6 +310,8 @@ class SimulatedExecutor:
             case msg.Connect():
                 usual = network.start_worker_s if command.create else network.latency_s
                 self._cluster.after(self._cluster.delayed(usual), lambda: self._connect(command))
+            case msg.Pack():
+                self._later(network.latency_s, lambda: self._offer(command.trials_per_gpu))
             case msg.Suggest():
                 if command.request not in self._asked:
                     self._asked.add(command.request)
@@ -287,12 +343,23 @@ class SimulatedExecutor:
 
         self._cluster.after(self._cluster.delayed(self._cluster.network.latency_s), arrive)
 
+    def _offer(self, trials_per_gpu: int) -> None:
+        if self._cluster.gpus is not None:
+            self._put(msg.SlotsOffered(self._cluster.gpus.count * trials_per_gpu, trials_per_gpu))
+
     def _connect(self, command: msg.Connect) -> None:
         cluster = self._cluster
         worker = cluster.workers.get(command.worker)
         if worker is None and command.create and command.worker not in cluster.dead:
             node = f"node{command.slot % cluster.nodes}"
-            worker = cluster.workers[command.worker] = _Worker(command.worker, node, cluster)
+            worker = _Worker(command.worker, node, cluster, trials_per_gpu=command.trials_per_gpu)
+            if cluster.gpus is not None:
+                device = cluster.room_for(command.trials_per_gpu)
+                if device is None:
+                    self._later(cluster.network.retry_s, lambda: self._connect(command))
+                    return
+                worker.device = device
+            cluster.workers[command.worker] = worker
         if worker is None:
             self._vanished(command.worker, "it was not found")
             return

@@ -26,6 +26,7 @@ from raytune_gp.execution.family import Family
 from raytune_gp.execution.foreign import Foreign
 from raytune_gp.execution.gpu import hide_gpus, memory_left
 from raytune_gp.execution.leftovers import Surroundings
+from raytune_gp.execution.meter import Meter
 from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.placement import Demand
@@ -114,6 +115,7 @@ class Worker:
         self._reached = time.monotonic()
         self._session: Session | None = None
         self._command: Start | None = None
+        self._meter: Meter | None = None
         self._log = ""
         self._loaded: tuple[Any, SearchSpace] | None = None
         # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
@@ -224,7 +226,9 @@ class Worker:
     def _attempt(self, command: Start, session: Session) -> None:
         self._emit(command, "started", {})
         threads = set(threading.enumerate())
+        self._meter = Meter()
         outcome = self._call(command, session)
+        self._meter.stop()  # before what it has started is ended
         left = self._surroundings.restore(threads)
         if left is None and session.is_storing:
             left = "a checkpoint whose upload hangs"
@@ -242,7 +246,8 @@ class Worker:
                 return
             self._session = None
             self._current = None
-            self._emit(command, "ended", outcome.to_body(left=left))
+            usage = self._meter.stop() if self._meter is not None else None
+            self._emit(command, "ended", outcome.to_body(left=left, usage=usage))
 
     def _call(self, command: Start, session: Session) -> Outcome:
         """Run it with its output kept; what goes wrong around it fails the attempt.
@@ -366,8 +371,10 @@ def _log_of(command: Start) -> str:
     return f"trial_{command.trial}/log.txt"
 
 
-def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
+def make_worker(run_id: str, worker: str, settings: WorkerSettings, trials_per_gpu: int = 1) -> Any:
     """The actor of the worker called `worker`: the one that is there, else a new one.
+
+    It is one of `trials_per_gpu` that share a GPU, where that is left to the run.
 
     Its freight must be with Ray (`Freight.hand_in`).
     """
@@ -377,7 +384,7 @@ def make_worker(run_id: str, worker: str, settings: WorkerSettings) -> Any:
         "lifetime": "detached",
         "get_if_exists": True,
         "max_restarts": 0,
-        **actor_options(settings.demand.resources),
+        **actor_options(settings.demand.sharing(trials_per_gpu).resources),
     }
     runtime_env = settings.foreign.runtime_env(settings.freight.env)
     if runtime_env:

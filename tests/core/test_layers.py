@@ -20,7 +20,7 @@ ROOT = Path(raytune_gp.__file__).parent
 LAYERS = (
     ("errors", "__version__"),
     ("naming", "kinds", "secrets"),
-    ("failures", "patience"),
+    ("failures", "patience", "usage", "packing"),
     ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
     ("snapshots",),
     ("space",),
@@ -68,6 +68,8 @@ PURE = frozenset(
             "naming",
             "failures",
             "patience",
+            "usage",
+            "packing",
             "trial",
             "events",
             "messages",

@@ -49,6 +49,12 @@ def tuning(name, train, gpu, **more):
         storage_path=f"{place}/results", journal=f"sqlite:///{place}/journal.db", **more,
     )
 
+def held(config):
+    import torch
+    block = torch.ones(3 << 30, dtype=torch.uint8, device="cuda")
+    assigned = ray.get_runtime_context().get_assigned_resources()["GPU"]
+    tune.report({"score": int(block[-1]), "of_gpu": assigned})
+
 X = tune.uniform(0, 1)
 said = {"devices": {}}
 for gpu in (0, 0.5, 1):
@@ -61,6 +67,8 @@ for what in ("kept", "freed"):
 results = tuning("short", too_much, 1, config={"x": X, "what": tune.grid_search(["too much", "enough"])})
 trials = results.state.trials.values()
 said["short"] = {t.config["what"]: [t.status.value, dict(t.tally)] for t in trials}
+results = tuning("held", held, "auto", config={"x": X}, num_samples=8, max_concurrent_trials=2)
+said["held"] = [[r.metrics["of_gpu"], r.usage] for r in results]
 print(json.dumps(said))
 ray.shutdown()
 """
@@ -75,6 +83,13 @@ def test_trials_on_one_gpu(tmp_path: Path) -> None:
         free = found[case]["free"]
         assert max(free) - min(free) < GIB, "each trial finds the memory that the first one found"
     assert found["short"]["enough"] == ["COMPLETED", {}]
+    total = torch.cuda.get_device_properties(0).total_memory
+    for _, usage in found["held"]:
+        assert 3 * GIB <= usage["gpu_peak_b"] < 5 * GIB, "three in a tensor, and the context by the driver"
+        assert usage["gpu_total_b"] == pytest.approx(total, rel=0.05)
+    shares = [of_gpu for of_gpu, _ in found["held"]]
+    assert shares[:4] == [1.0] * 4
+    assert total < 12 * GIB or shares[-1] < 1, "two trials of three GiB fit on a card of twelve"
     status, failures = found["short"]["too much"]
     assert status == "FAILED"
     assert set(failures) == {"out of GPU memory"}

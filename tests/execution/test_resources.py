@@ -10,9 +10,9 @@ from ray.train.v2.api.config import ScalingConfig
 
 from raytune_gp.errors import SpecError
 from raytune_gp.execution.placement import Demand, Node, fits, whole_trials
-from raytune_gp.execution.resources import actor_options, check_demand, check_resources
+from raytune_gp.execution.resources import actor_options, check_demand, check_resources, check_sharing
 from raytune_gp.spec import in_words
-from raytune_gp.trainable.parameters import resources_of
+from raytune_gp.trainable.parameters import PlacementGroupFactory, resources_of
 
 ZONE = {"zone": "in(a, b)"}
 
@@ -24,6 +24,7 @@ ZONE = {"zone": "in(a, b)"}
         ({"gpu": 1}, {"cpu": 1, "gpu": 1}),
         ({"CPU": 2, "GPU": 0.5}, {"cpu": 2, "gpu": 0.5}),
         ({"cpu": 0}, {"cpu": 0}),
+        ({"GPU": "auto"}, {"cpu": 1, "gpu": "auto"}),
         ({"memory": 2**30}, {"cpu": 1, "memory": 2**30}),
         ({"accelerator_type": "A100"}, {"cpu": 1, "accelerator_type": "A100"}),
         ({"TPU": 4}, {"cpu": 1, "TPU": 4}),
@@ -43,6 +44,7 @@ def test_one_spelling(given: dict[str, Any], plain: dict[str, Any]) -> None:
     [
         ({"cpu": -1}, "cpu = -1; it must be a number of at least 0"),
         ({"gpu": "one"}, "gpu = 'one'"),
+        ({"cpu": "auto"}, "cpu = 'auto'"),
         ({"gpu": True}, "gpu = True"),
         ({"gpu": None}, "gpu = None"),
         ({"memory": float("inf")}, "memory = inf"),
@@ -159,3 +161,22 @@ def test_labels_of_the_workers_of_ray_train(selector: Any, zones: list[str | Non
     scaling = ScalingConfig(num_workers=2, label_selector=selector)
     bundles = check_demand(resources_of(None, scaling)).bundles
     assert [bundle.get("label_selector", {}).get("zone") for bundle in bundles] == zones
+
+
+def test_a_share_that_is_left_to_the_run_is_a_whole_gpu_at_first() -> None:
+    demand = check_demand(resources_of(None, {"cpu": 1, "gpu": "auto"}))
+    node = Node({"CPU": 8.0, "GPU": 2.0})
+    assert actor_options(demand.resources)["num_gpus"] == 1
+    assert whole_trials(demand, [node]) == 2
+    assert actor_options(demand.sharing(3).resources)["num_gpus"] == 0.3333
+    assert whole_trials(demand.sharing(3), [node]) == 6
+    assert whole_trials(demand, [Node({"CPU": 8.0})]) == 0
+    plain = check_demand(resources_of(None, {"gpu": 0.5}))
+    assert plain.sharing(3) is plain
+
+
+def test_where_no_share_can_be_left_to_the_run() -> None:
+    with pytest.raises(SpecError, match="workers that a trial starts itself"):
+        check_demand(resources_of(None, PlacementGroupFactory([{"CPU": 1}, {"GPU": "auto"}])))
+    with pytest.raises(SpecError, match="executor is 'inline'"):
+        check_sharing({"gpu": "auto"}, "inline")
