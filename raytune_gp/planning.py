@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 
 from raytune_gp import events as ev
 from raytune_gp.endings import end_of
@@ -78,9 +79,7 @@ def _repack(state: RunState, now: float) -> ev.Event | None:
     change = state.packing.change() if to_come else None
     if change is not None:
         return ev.PackingChanged(now, *change)
-    free = (
-        w for w in state.workers.values() if w.status is WorkerStatus.REQUESTED or w.id in state.crew.idle
-    )
+    free = (state.workers[w] for w in chain(state.crew.coming, state.crew.idle))
     other = next((w for w in free if w.trials_per_gpu != state.trials_per_gpu), None)
     if other is None:
         return None
