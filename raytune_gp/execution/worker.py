@@ -57,6 +57,12 @@ trial share one process; a report must not wait for a message, nor a message for
 GATHER_S = 0.03
 """So often a stream looks for reports, which are sent together; the end of a trial is sent at once."""
 
+GATHER_MOST_S = 0.25
+"""So often it looks where the trial has been silent for long: each look is CPU time that training lacks."""
+
+GATHER_SHARE = 1 / 8
+"""A report waits for no more than this share of the time since the one before, up to that."""
+
 ORPHAN_S = 600.0
 """So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
 
@@ -153,16 +159,18 @@ class Worker:
 
     async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
         """Batches of items behind `after_seq`, as they come; a coordinator of a higher term ends it."""
-        cursor = after_seq
+        cursor, spoke = after_seq, time.monotonic()
         while term >= self._term:
             self._news.clear()
             items = self._outbox.read(cursor)
             if items:
-                cursor = items[-1].seq
+                cursor, spoke = items[-1].seq, time.monotonic()
                 yield items
             if not items or items[-1].kind != "ended":
+                look_s = GATHER_SHARE * (time.monotonic() - spoke)
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), GATHER_S)
+                    await asyncio.wait_for(self._news.wait(), min(max(look_s, GATHER_S), GATHER_MOST_S))
+                    spoke = time.monotonic()  # an attempt begins, or has ended
 
     async def acknowledge(self, seq: int, term: int) -> None:
         """Items up to `seq` are in the journal."""
@@ -185,6 +193,7 @@ class Worker:
         self._session, self._command = session, command
         name = f"raytune-trial-{command.trial}"
         threading.Thread(target=self._attempt, args=(command, session), name=name, daemon=True).start()
+        self._news.set()
 
     async def interrupt(self, command: Interrupt, term: int) -> None:
         """End the attempt at its next report; it may not have been started yet."""

@@ -50,7 +50,7 @@ def test_a_stop_that_a_restarting_coordinator_did_not_hear_is_asked_for_again(
     polls: list[int] = []
     killed: list[Any] = []
 
-    def poll(asked: FakeCoordinator, after_index: int, fresh: bool) -> News:
+    def poll(asked: FakeCoordinator, after_index: int, fresh: bool, pressed: Any) -> News:
         polls.append(after_index)
         if len(polls) == 2:
             raise KeyboardInterrupt
@@ -76,7 +76,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         coordinator = FakeCoordinator(deaf=0)
         answers = iter(news)
 
-        def poll(asked: Any, after_index: int, fresh: bool) -> News:
+        def poll(asked: Any, after_index: int, fresh: bool, pressed: Any) -> News:
             answer = next(answers)
             return answer() if callable(answer) else answer
 

@@ -34,7 +34,7 @@ cluster.wait_for_nodes()
 
 def tuning():
     tune.run(
-        counting, config={"x": tune.uniform(0, 1), "ledger": str(ledger), "steps": 12, "seconds": 0.4},
+        counting, config={"x": tune.uniform(0, 1), "ledger": str(ledger), "steps": 20, "seconds": 0.4},
         metric="score", mode="max", num_samples=2, search_alg="random", name="moves", verbose=0,
         storage_path=place, journal=f"sqlite:///{place}/journal.db",
     )
@@ -73,7 +73,7 @@ def check_account(place: Path, events: list[ev.Event]) -> None:
         attempts = [e for e in last if e.trial == trial]
         assert len(attempts) == 2
         steps = [e.step for e in of(events, ev.Reported) if e.trial == trial and e.attempt == 2]
-        assert steps == list(range(attempts[1].resume_from["step"] + 1, 13))
+        assert steps == list(range(attempts[1].resume_from["step"] + 1, 21))
 
 
 def test_a_drained_node_is_left_in_time_and_costs_no_step(tmp_path: Path) -> None:
