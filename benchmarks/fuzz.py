@@ -29,8 +29,8 @@ from benchmarks.measure import command_line, write
 from raytune_gp import tune
 from raytune_gp.analysis.report import write_report
 from raytune_gp.analysis.summary import summary
+from raytune_gp.codec import event_from_json, event_to_json
 from raytune_gp.errors import RaytuneError
-from raytune_gp.events import event_from_json, event_to_json
 from raytune_gp.messages import Item
 from raytune_gp.replay import derive
 from raytune_gp.runfile.plan import read_plan

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from raytune_gp import events as ev
+from raytune_gp.codec import DAMAGE, event_to_json
 from raytune_gp.errors import JournalLostError
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Journal, Restorable
@@ -101,7 +102,7 @@ class Snapshots:
                 else None
             )
             body = freeze(state, self._observed, known)
-            anchor = ev.event_to_json(events[-1])
+            anchor = event_to_json(events[-1])
             digest = digest_of(self._run, state.index, self._position, VERSION, anchor, body)
             part = Part(state.index, self._position, VERSION, digest, body)
             self._journal.keep_part(self._run, term, part)
@@ -118,7 +119,7 @@ def _thaw(journal: Journal, run: str) -> tuple[Thawing, int] | None:
     """The longest chain of parts that can be used, with the position of its last one; None without any."""
     try:
         return _chain(journal, run)
-    except (JournalLostError, *ev.DAMAGE) as error:
+    except (JournalLostError, *DAMAGE) as error:
         _pass_over(run, f"{type(error).__name__}: {error}")
         return None
 

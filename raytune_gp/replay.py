@@ -13,6 +13,7 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.codec import DAMAGE
 from raytune_gp.errors import RunError, SpaceError, SpecError
 from raytune_gp.searchers import SEARCHERS, make_searcher
 from raytune_gp.searchers.asking import Asker
@@ -105,7 +106,7 @@ def make_asker(spec: ExperimentSpec) -> Asker:
         space = space_of(form)
         guesses = [space.from_json(guess) for guess in spec.points_to_evaluate]
         searcher = make_searcher(name, space, spec.metric, seed=spec.seed, options=about)
-    except (SpaceError, SpecError, *ev.DAMAGE) as error:
+    except (SpaceError, SpecError, *DAMAGE) as error:
         raise RunError(f"the suggestions of run {spec.name!r} cannot be derived again: {error}") from None
     return Asker(searcher, space, seed=spec.seed, guesses=guesses)
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from raytune_gp import __version__
 from raytune_gp import events as ev
+from raytune_gp.codec import SCHEMA_VERSION
 from raytune_gp.crew import Crew, Worker, WorkerStatus
 from raytune_gp.packing import Packing
 from raytune_gp.retention import needed_checkpoints
@@ -41,7 +42,7 @@ def _version() -> str:
     kinds = (RunState, Trial, Crew, Worker, Suggestions, ReadySuggestion, Unheard, CheckpointRecord, Packing)
     names = [[kind.__name__, *(field.name for field in fields(kind))] for kind in kinds]
     shape = hashlib.sha256(json.dumps([names, History.__slots__, sys.byteorder]).encode()).hexdigest()
-    return f"{__version__} {ev.SCHEMA_VERSION}.{_FORMAT} {shape[:16]}"
+    return f"{__version__} {SCHEMA_VERSION}.{_FORMAT} {shape[:16]}"
 
 
 VERSION = _version()
@@ -151,7 +152,7 @@ def _plain(value: Any) -> Any:
 class Thawing:
     """Takes the parts of a chain in order; each makes it a state of its own.
 
-    Raises one of `events.DAMAGE` for what `freeze` never wrote.
+    Raises one of `codec.DAMAGE` for what `freeze` never wrote.
     """
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.codec import DAMAGE
 from raytune_gp.crew import STARTING_S, Crew, Due, Worker, WorkerStatus
 from raytune_gp.errors import JournalLostError
 from raytune_gp.failures import FailureKind
@@ -108,7 +109,7 @@ class RunState:
             before = self.index
             try:
                 (apply or self.apply)(event)
-            except ev.DAMAGE as error:
+            except DAMAGE as error:
                 if self.index > before:  # the state took it: what raises is a scheduler
                     raise
                 raise JournalLostError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.codec import event_from_json, event_to_json
 from raytune_gp.errors import StaleTermError
 from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.simulated import Curve, Network, SimulatedCluster, SimulatedExecutor
@@ -38,7 +39,7 @@ class MemoryJournal:
 
     @staticmethod
     def _row(event: ev.Event) -> tuple[str, str]:
-        return type(event).__name__, ev.event_to_json(event)
+        return type(event).__name__, event_to_json(event)
 
     def raise_term(self, run: str) -> int:
         self.term += 1
@@ -64,7 +65,7 @@ class MemoryJournal:
     def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, ev.Event]]:
         for index, (kind, body) in enumerate(self.rows):
             if index > after_index:
-                yield index, ev.event_from_json(kind, body)
+                yield index, event_from_json(kind, body)
 
     def request(self, run: str, kind: str, body: Mapping[str, Any] | None = None) -> None:
         self.asked += 1

@@ -16,8 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from raytune_gp.codec import DAMAGE, SCHEMA_VERSION, event_from_json, event_to_json
 from raytune_gp.errors import JournalLostError, RunExistsError, RunNotFoundError, StaleTermError
-from raytune_gp.events import DAMAGE, SCHEMA_VERSION, Event, RunCreated, event_from_json, event_to_json
+from raytune_gp.events import Event, RunCreated
 from raytune_gp.protocols import UserRequest
 from raytune_gp.snapshots import Part
 from raytune_gp.storage.database import open_database

@@ -1,7 +1,7 @@
 """The journal's tables, and how those of an older layout become those of today.
 
 The layout is the shape of the tables. What stands in an event's `body` has a version of its own, on each row
-(`events.SCHEMA_VERSION`), and is never rewritten.
+(`codec.SCHEMA_VERSION`), and is never rewritten.
 """
 
 from __future__ import annotations

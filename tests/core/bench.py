@@ -7,6 +7,7 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.codec import event_from_json, event_to_json
 from raytune_gp.crew import WorkerStatus
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Scheduler
@@ -119,7 +120,7 @@ def kinds(events: Sequence[ev.Event]) -> list[str]:
 
 
 def through_json(events: Sequence[ev.Event]) -> list[ev.Event]:
-    return [ev.event_from_json(type(e).__name__, ev.event_to_json(e)) for e in events]
+    return [event_from_json(type(e).__name__, event_to_json(e)) for e in events]
 
 
 def check_state(state: RunState) -> None:

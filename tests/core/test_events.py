@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from raytune_gp import events as ev
+from raytune_gp.codec import SCHEMA_VERSION, event_from_json, event_to_json
 from raytune_gp.errors import SchemaVersionError, SpecError
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.trial import Metric
@@ -36,14 +37,14 @@ def sample(kind: type[ev.Event]) -> ev.Event:
 
 
 def round_trip(event: ev.Event) -> ev.Event:
-    return ev.event_from_json(type(event).__name__, ev.event_to_json(event))
+    return event_from_json(type(event).__name__, event_to_json(event))
 
 
 @pytest.mark.parametrize("kind", list(ev.Event.registry.values()), ids=lambda kind: kind.__name__)
 def test_every_event_survives_json(kind: type[ev.Event]) -> None:
     event = sample(kind)
     assert round_trip(event) == event
-    assert json.loads(ev.event_to_json(event)).keys() == {f.name for f in dataclasses.fields(kind)}
+    assert json.loads(event_to_json(event)).keys() == {f.name for f in dataclasses.fields(kind)}
 
 
 def test_every_event_is_registered_exported_and_applied() -> None:
@@ -68,7 +69,7 @@ def test_floats_survive_bit_for_bit() -> None:
 
 def test_what_is_not_finite_is_strict_json_and_comes_back() -> None:
     event = report({"a": math.nan, "b": [math.inf, {"c": -math.inf}], "d": 1.0})
-    text = ev.event_to_json(event)
+    text = event_to_json(event)
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert repr(round_trip(event)) == repr(event)
 
@@ -81,14 +82,14 @@ def test_a_user_may_name_a_key_as_the_tag(odd: dict[str, Any]) -> None:
 
 def test_a_request_of_the_first_schema_is_read_without_what_it_says_is_pending() -> None:
     body = '{"at":1.5,"request":2,"count":3,"start":4,"completed":5,"pending":["00001","1/0"]}'
-    assert ev.event_from_json("SuggestionsRequested", body, 1) == ev.SuggestionsRequested(1.5, 2, 3, 4, 5)
-    assert "pending" not in ev.event_to_json(ev.SuggestionsRequested(1.5, 2, 3, 4, 5))
+    assert event_from_json("SuggestionsRequested", body, 1) == ev.SuggestionsRequested(1.5, 2, 3, 4, 5)
+    assert "pending" not in event_to_json(ev.SuggestionsRequested(1.5, 2, 3, 4, 5))
 
 
-@pytest.mark.parametrize(("kind", "version"), [("Reported", ev.SCHEMA_VERSION + 1), ("Invented", 1)])
+@pytest.mark.parametrize(("kind", "version"), [("Reported", SCHEMA_VERSION + 1), ("Invented", 1)])
 def test_a_newer_schema_is_refused_with_the_way_out(kind: str, version: int) -> None:
     with pytest.raises(SchemaVersionError, match="install the version that wrote this journal"):
-        ev.event_from_json(kind, "{}", version)
+        event_from_json(kind, "{}", version)
 
 
 def test_a_spec_survives_json() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.codec import event_from_json
 from raytune_gp.failures import POLICIES, FailureKind, counts_against, policy_of
 from raytune_gp.patience import FACTOR, FLOOR_S, Patience
 from raytune_gp.state import RunStatus
@@ -137,7 +138,7 @@ def test_resume_forgives_what_was_not_the_configs_fault(make_bench: Make) -> Non
 
 
 def test_a_loss_in_a_journal_without_kinds_counts_as_a_lost_worker() -> None:
-    event = ev.event_from_json("WorkerLost", '{"at":1.0,"worker":"w0/1","reason":"killed"}', 2)
+    event = event_from_json("WorkerLost", '{"at":1.0,"worker":"w0/1","reason":"killed"}', 2)
     assert event == ev.WorkerLost(1.0, "w0/1", "killed", FailureKind.WORKER_LOST)
 
 

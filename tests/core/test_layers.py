@@ -21,7 +21,7 @@ LAYERS = (
     ("errors", "__version__"),
     ("naming", "kinds", "secrets"),
     ("failures", "patience", "usage", "packing"),
-    ("trial", "events", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
+    ("trial", "events", "codec", "messages", "spec", "retention", "crew", "suggestions", "unheard", "state"),
     ("snapshots",),
     ("space",),
     ("protocols",),

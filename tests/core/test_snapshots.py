@@ -14,6 +14,7 @@ import pytest
 from benchmarks.chaos.rounds import Faults, draw, draw_faults, play
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.codec import event_from_json, event_to_json
 from raytune_gp.crew import Due
 from raytune_gp.errors import JournalError, StaleTermError
 from raytune_gp.execution.simulated import Network
@@ -70,7 +71,7 @@ def check_at_every_index(rows: Sequence[tuple[str, str]], make: Make, every: int
     live, plain = Experiment(make()), Experiment(make())
     for index, row in enumerate(rows):
         journal.rows.append(row)
-        event = ev.event_from_json(*row)
+        event = event_from_json(*row)
         live.apply(event)
         plain.apply(event)
         live.commands()  # what is due has been told, as in a loop
@@ -81,7 +82,7 @@ def check_at_every_index(rows: Sequence[tuple[str, str]], make: Make, every: int
         assert list(found.state.crew.idle) == list(plain.state.crew.idle)
         assert known(found.scheduler) == known(plain.scheduler), f"after event {index}, {event}"
         asked = Experiment(make())
-        asked.replay(ev.event_from_json(*r) for r in journal.rows)
+        asked.replay(event_from_json(*r) for r in journal.rows)
         assert called_for(found.state.due) == called_for(asked.state.due), f"after event {index}, {event}"
     assert len(journal.snapshot) == len(rows) // every
 
@@ -126,7 +127,7 @@ def test_through_random_faults() -> None:
         crashed += sum(count for what, count in found.faults.items() if what.startswith("crash"))
         assert len(list(journal.parts("run"))) > 1
         assert state_of(journal, "run") == RunState.of(found.events) == found.state, seed
-        rows = [(type(event).__name__, ev.event_to_json(event)) for event in found.events]
+        rows = [(type(event).__name__, event_to_json(event)) for event in found.events]
         check_at_every_index(rows, lambda made=scenario: made.experiment().scheduler, 5)
         journal.close()
     assert crashed > 8
@@ -266,7 +267,7 @@ def test_parts_in_a_database(sql: SQLJournal) -> None:
     parts = [Part(p, f, VERSION, "d" * 64, bytes(range(256)) * p) for p, f in ((2, -1), (5, 2), (7, 5))]
     for part in parts:
         sql.keep_part("run", term, part)
-    assert list(sql.parts("run")) == [(p, ev.event_to_json(events[p.position - 1])) for p in parts]
+    assert list(sql.parts("run")) == [(p, event_to_json(events[p.position - 1])) for p in parts]
     ahead = Part(99, 2, VERSION, "d" * 64, b"")
     sql.keep_part("run", term, ahead)
     assert [(part, anchor is None) for part, anchor in sql.parts("run")] == [(parts[0], False), (ahead, True)]

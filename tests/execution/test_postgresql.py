@@ -18,6 +18,7 @@ import ray
 from benchmarks.coordinator_kills import steady
 from raytune_gp import events as ev
 from raytune_gp import tune
+from raytune_gp.codec import event_to_json
 from raytune_gp.execution.worker import NAMESPACE
 from raytune_gp.storage.journal import SQLJournal
 from tests.postgres import PASSWORD, QUOTED, Server
@@ -130,7 +131,7 @@ def test_the_driver_s_password_reaches_the_coordinator_and_nothing_else(
     assert any("raytune" in line or "ray::" in line for line in seen)
     assert not [line for line in seen if PASSWORD in line or QUOTED in line]
     journal = SQLJournal(url)
-    text = "".join(ev.event_to_json(event) for _, event in journal.read("run"))
+    text = "".join(event_to_json(event) for _, event in journal.read("run"))
     journal.close()
     report = results.write_report(tmp_path / "report.html")
     for written in (text, Path(report).read_text()):

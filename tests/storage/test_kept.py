@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.cli import app
+from raytune_gp.codec import SCHEMA_VERSION
 from raytune_gp.errors import JournalError, SchemaVersionError
 from raytune_gp.state import RunState
 from raytune_gp.storage import layout
@@ -43,7 +44,7 @@ def load(name: str, directory: Path) -> Path:
 
 def test_there_is_one_of_every_version() -> None:
     numbers = [tuple(map(int, re.findall(r"\d+", name))) for name in KEPT]
-    assert {events for events, _ in numbers} == set(range(1, ev.SCHEMA_VERSION + 1))
+    assert {events for events, _ in numbers} == set(range(1, SCHEMA_VERSION + 1))
     assert {tables for _, tables in numbers} == set(range(1, layout.LAYOUT + 1))
     for name, (events, tables) in zip(KEPT, numbers, strict=True):
         text = (FIXTURES / f"{name}.sql").read_text()
@@ -88,7 +89,7 @@ def test_a_kept_run_goes_on(kept: Path, tmp_path: Path, monkeypatch: pytest.Monk
     connection = sqlite3.connect(kept)
     versions = "SELECT DISTINCT version FROM events ORDER BY position"
     written = {version for (version,) in connection.execute(versions)}
-    assert written == {int(kept.stem[6]), ev.SCHEMA_VERSION}, "old events stay as they were written"
+    assert written == {int(kept.stem[6]), SCHEMA_VERSION}, "old events stay as they were written"
     assert connection.execute("SELECT version FROM layout").fetchall() == [(layout.LAYOUT,)]
     connection.close()
 
