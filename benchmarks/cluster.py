@@ -159,6 +159,8 @@ def play(place: Path, epochs: int, seconds: float) -> dict[str, Any]:
         cluster.remove_node(lost, allow_graceful=False)
         run.join()
     events = events_of(url)
+    joiners = {e.worker for e in events if isinstance(e, ev.WorkerUp) and e.node == joined.node_id}
+    earlier = [e for e in events if getattr(e, "worker", None) not in joiners]
     moved = {line["trial"] for line in before if line["node"] == lost.node_id}
     again = [e for e in events if isinstance(e, ev.AttemptAssigned) and e.attempt > 1]
     began = [line for line in ledger.lines("begin", lost.node_id) if line["at"] <= lost_at]
@@ -166,7 +168,7 @@ def play(place: Path, epochs: int, seconds: float) -> dict[str, Any]:
     resumed = {e.trial: e.resume_from["step"] if e.resume_from else 0 for e in again}
     lost_each = sorted(last_begun[name] - resumed.get(name, 0) for name in moved)
     return {
-        "at_once_before_the_join": most_at_once([e for e in events if e.at < first_use]),
+        "at_once_before_the_join": most_at_once([e for e in earlier if e.at < first_use]),
         "at_once_after_the_join": most_at_once(events),
         "trials_on_each_device": devices(before, [lost.node_id, stays.node_id]),
         "devices_of_the_node_that_joined": sorted(
