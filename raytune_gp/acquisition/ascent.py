@@ -18,6 +18,7 @@ _MEMORY = 8  # pairs of differences kept for each start
 _ARMIJO = 1e-4
 _FIRST_STEP = 0.1  # length of a first step, in sides of the cube
 _SHORTEST = 1e-4  # fraction of a step below which a start has arrived
+_TRIES = 5  # steps that every start may make
 
 
 def ascend(
@@ -27,13 +28,16 @@ def ascend(
     movable: np.ndarray,
     iterations: int = 25,
     tolerance: float = 1e-3,
+    enough: float = 0.0,
+    behind: float = np.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Climb from each row of `x` (b x d) inside [0, 1]^d, moving only where `movable` (b x d bool).
 
     `function` maps points (k x d) and the starts that they come from (k of 0 .. b - 1, ascending) to values
     (k) and gradients (k x d); it is asked of those alone that still climb. A start is done when its projected
-    gradient falls below `tolerance`, or no step improves it. Returns the places (b x d) and values (b), never
-    below those of the starts.
+    gradient falls below `tolerance`, a step gains less than `enough` or nothing, or when it is `behind` the
+    highest of all after a few steps. Returns the places (b x d) and values (b), never below those of the
+    starts.
     """
     x = x.copy()
     value, gradient = function(x, np.arange(len(x)))
@@ -42,7 +46,9 @@ def ascend(
     changes: list[np.ndarray] = []
     fraction = np.ones(len(x))
     live = np.isfinite(value)
-    for _ in range(iterations):
+    for turn in range(iterations):
+        if turn >= _TRIES:
+            live &= value >= value.max(initial=-np.inf, where=np.isfinite(value)) - behind
         free = movable & ~((x <= 0.0) & (gradient < 0.0)) & ~((x >= 1.0) & (gradient > 0.0))
         live &= np.abs(np.where(free, gradient, 0.0)).max(axis=1, initial=0.0) > tolerance
         if not live.any():
@@ -63,9 +69,10 @@ def ascend(
         if len(steps) > _MEMORY:
             del steps[0], changes[0]
         x, gradient = np.where(taken, trial, x), np.where(taken, trial_gradient, gradient)
+        arrived = better & (trial_value - value < enough)
         value = np.where(better, trial_value, value)
         fraction = np.where(better, 1.0, 0.25 * fraction)
-        live &= fraction > _SHORTEST
+        live &= (fraction > _SHORTEST) & ~arrived
     return x, value
 
 

@@ -31,6 +31,7 @@ class Acquisition(Protocol):
 _SOBOL = 512
 _PERTURBED = 32  # perturbations of each of the best configs so far
 _STARTS = 8
+_ENOUGH, _BEHIND = 1e-3, 1.0  # of log EI: a step that gains so little ends a climb, as does so low a place
 _ROUNDS = 2  # of climbing and sweeping, where there are discrete columns
 _RELAXED_FROM = 8  # integer columns of more levels climb like continuous ones, then are snapped
 _SWEPT = 24  # discrete columns of more levels are swept about the present one
@@ -143,7 +144,8 @@ def _climb(
     def value_and_gradient(points: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return acquisition.with_gradient(np.where(inactive[rows], np.nan, points))
 
-    climbed = region.settle(ascend(value_and_gradient, x, movable=movable)[0])
+    tops = ascend(value_and_gradient, x, movable=movable, enough=_ENOUGH, behind=_BEHIND)[0]
+    climbed = region.settle(tops)
     return _better(x, values, climbed, _evaluate(acquisition, region, climbed))
 
 

@@ -1,9 +1,9 @@
 """Bayesian optimisation: a Gaussian process over what is finished, log-EI with the pending integrated out.
 
-The first suggestions are quasi-random. From then on every request fits the surrogate, warm from the last
-fit's hyperparameters, and maximises the acquisition function once for each suggestion, each time
-with the suggestions before among the pending. Whatever fails numerically, the answer is quasi-random and its
-provenance says why.
+The first suggestion is the middle of the space, the next ones are quasi-random. From then on every request
+fits the surrogate, warm from the last fit's hyperparameters, and maximises the acquisition function once for
+each suggestion, each time with the suggestions before among the pending. Whatever fails numerically, the
+answer is quasi-random and its provenance says why.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class GPSearcher:
         space: what to search.
         mode: `"max"` or `"min"`, of the first metric.
         seed: the answers are a function of it, the space, the mode, the last `update` and the request.
-        initial: how many suggestions, guesses of the user included, make up the start, which is quasi-random;
-            by default one more than there are dimensions, at least 4 and at most 10.
+        initial: how many suggestions, guesses of the user included, make up the start, which is the middle of
+            the space, where there are no guesses, and quasi-random; by default one more than there are
+            dimensions, at least 4 and at most 10.
         device: where hyperparameters are fitted: `"cpu"`, in closed form, or `"cuda"`, where GPyTorch
             evaluates the same likelihood. A run on Ray reserves a share of a GPU for it.
     """
@@ -218,11 +219,16 @@ class GPSearcher:
     def _quasi_random(
         self, ordinal: int, fixed: Mapping[str, Any], taken: set[Hashable], rng: np.random.Generator
     ) -> Config:
-        """Point `ordinal` of the run's Sobol sequence, or where that is taken another that is not."""
+        """Point `ordinal` of the run's Sobol sequence, or where that is taken another that is not.
+
+        The middle of the space stands for the first: people put bounds about what they take for good.
+        """
         if not self._columns:
             return self._encoding.decode(np.empty((1, 0)))[0]
         region = self._region(fixed)
-        point = region.settle(sobol(1, len(self._columns), self._seed, ordinal))[0]
+        dimension = len(self._columns)
+        place = sobol(1, dimension, self._seed, ordinal) if ordinal else np.full((1, dimension), 0.5)
+        point = region.settle(place)[0]
         if self._key(point, fixed) in taken:
             other = region.unused(lambda x: self._key(x, fixed) in taken, rng)
             point = point if other is None else other

@@ -88,6 +88,25 @@ def test_only_starts_that_still_climb_are_evaluated() -> None:
     assert all(rows == [1] for rows in asked[1:])
 
 
+def test_a_start_far_behind_is_given_up_and_so_is_one_that_hardly_gains() -> None:
+    asked: list[list[int]] = []
+
+    def two_hills(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(rows.tolist())
+        value, gradient = rosenbrock(x)
+        return value - 2.0 * rows, gradient
+
+    starts = np.array([[0.1, 0.9], [0.1, 0.9]])
+    movable = np.ones_like(starts, dtype=bool)
+    x, _ = ascend(two_hills, starts, movable=movable, iterations=200, behind=1.0)
+    assert asked.index([0]) == 6, "the start, and five steps of both"
+    np.testing.assert_allclose(x[0], 0.5, atol=1e-3)
+    evaluations = len(asked)
+    asked.clear()
+    ascend(two_hills, starts, movable=movable, iterations=200, behind=1.0, enough=0.1)
+    assert 6 < len(asked) < evaluations
+
+
 def test_the_ascent_stops_at_the_bounds_as_scipy_does() -> None:
     matrix = np.array([[3.0, 1.0, 0.2], [1.0, 2.0, -0.4], [0.2, -0.4, 1.0]])
     target = np.array([1.4, -0.3, 0.6])
