@@ -5,19 +5,19 @@ BIN := $(VENV)/bin
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 RESULTS := benchmarks/results
 
-.PHONY: demo test test-ray test-core check bench format clean
+.PHONY: demo test test-execution test-others check bench format clean
 
 demo: $(VENV)/.installed
 	$(THREADS) $(BIN)/raytune-gp demo
 
-test: $(VENV)/.installed-dev  # those with Ray wait more than they compute, and have the others beside them
-	$(MAKE) --jobs=2 test-ray test-core
+test: $(VENV)/.installed-dev  # those of execution wait more than they compute, and have the others beside them
+	$(MAKE) --jobs=2 test-execution test-others
 
-test-ray: $(VENV)/.installed-dev
-	$(THREADS) $(BIN)/python -m pytest -m ray
+test-execution: $(VENV)/.installed-dev
+	$(THREADS) $(BIN)/python -m pytest tests/execution
 
-test-core: $(VENV)/.installed-dev
-	$(THREADS) $(BIN)/python -m pytest -m "not ray" -p no:cacheprovider
+test-others: $(VENV)/.installed-dev
+	$(THREADS) $(BIN)/python -m pytest tests --ignore tests/execution -p no:cacheprovider
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
