@@ -21,10 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import command_line, write
+from benchmarks.measure import command_line, events_of, write
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.storage.journal import SQLJournal
 
 PATIENCE_S = 90.0
 """So long anything here may take that is waited for."""
@@ -158,7 +157,7 @@ def play(place: Path, epochs: int, seconds: float) -> dict[str, Any]:
         lost_at = time.time()
         cluster.remove_node(lost, allow_graceful=False)
         run.join()
-    events = events_of(url)
+    events = events_of(url, "cluster")
     joiners = {e.worker for e in events if isinstance(e, ev.WorkerUp) and e.node == joined.node_id}
     earlier = [e for e in events if getattr(e, "worker", None) not in joiners]
     moved = {line["trial"] for line in before if line["node"] == lost.node_id}
@@ -190,15 +189,6 @@ def _times(trained: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], 
     """How many epochs each trial that began on `node` has trained there."""
     done = Counter(line["trial"] for line in trained)
     return [done[line["trial"]] for line in before if line["node"] == node]
-
-
-def events_of(url: str) -> list[ev.Event]:
-    """The run's events."""
-    journal = SQLJournal(url)
-    try:
-        return [event for _, event in journal.read("cluster")]
-    finally:
-        journal.close()
 
 
 def most_at_once(events: Sequence[ev.Event]) -> int:

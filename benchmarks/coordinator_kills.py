@@ -21,11 +21,10 @@ from typing import Any
 
 import ray
 
-from benchmarks.measure import command_line, write
+from benchmarks.measure import command_line, events_of, write
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.execution.worker import NAMESPACE
-from raytune_gp.storage.journal import SQLJournal
 
 
 def steady(config: Mapping[str, Any]) -> None:
@@ -93,9 +92,7 @@ def run_with_kills(
         verbose=0,
     )
     killer.stopped.set()
-    journal = SQLJournal(url)
-    events = [event for _, event in journal.read("kills")]
-    journal.close()
+    events = events_of(url, "kills")
     said = Counter(ledger.read_text().split("\n")[:-1])
     heard = Counter(f"{e.trial} {e.step}" for e in events if isinstance(e, ev.Reported))
     return {

@@ -22,11 +22,10 @@ from typing import Any
 import psutil
 import ray
 
-from benchmarks.measure import command_line, percentile, write
+from benchmarks.measure import command_line, events_of, percentile, write
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.execution.worker import NAMESPACE
-from raytune_gp.storage.journal import SQLJournal
 
 PAUSE_S = 3.0
 """Between two rates, for what still waits."""
@@ -154,9 +153,7 @@ def main() -> None:
             verbose=0,
         )
         assert results.num_errors == 0
-        journal = SQLJournal(url)
-        events = [event for _, event in journal.read("fanin")]
-        journal.close()
+        events = events_of(url, "fanin")
     ray.shutdown()
     reports = [event for event in events if isinstance(event, ev.Reported)]
     all_started = max(event.at for event in events if isinstance(event, ev.AttemptStarted))

@@ -15,10 +15,9 @@ from typing import Any
 
 import ray
 
-from benchmarks.measure import command_line, write
+from benchmarks.measure import command_line, events_of, write
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.storage.journal import SQLJournal
 
 
 def sleeper(config: Mapping[str, Any]) -> None:
@@ -62,9 +61,7 @@ def main() -> None:
             journal=url,
             verbose=0,
         )
-        journal = SQLJournal(url)
-        events = [e for _, e in journal.read("idle")]
-        journal.close()
+        events = events_of(url, "idle")
     ray.shutdown()
     share, gaps = idle_share(events)
     missed = [e.missed for e in events if isinstance(e, ev.TrialCreated)]

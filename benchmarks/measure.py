@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raytune_gp.events import Event
 from raytune_gp.execution.environment import cpu, software_versions
+from raytune_gp.storage.journal import SQLJournal
 
-__all__ = ["command_line", "machine", "percentile", "write"]
+__all__ = ["command_line", "events_of", "machine", "percentile", "write"]
 
 
 def command_line(description: str | None) -> argparse.ArgumentParser:
@@ -26,6 +28,15 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
 def machine() -> dict[str, Any]:
     """The hardware and software that a result was measured on."""
     return {"cpu": cpu(), "cores": os.cpu_count(), "versions": software_versions()}
+
+
+def events_of(url: str, run: str) -> list[Event]:
+    """The events of `run` in the journal at `url`, as they are now."""
+    journal = SQLJournal(url)
+    try:
+        return [event for _, event in journal.read(run)]
+    finally:
+        journal.close()
 
 
 def percentile(values: Sequence[float], share: float) -> float:

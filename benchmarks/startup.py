@@ -20,10 +20,9 @@ from typing import Any
 
 import ray
 
-from benchmarks.measure import command_line, write
+from benchmarks.measure import command_line, events_of, write
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.storage.journal import SQLJournal
 
 WORKERS = 2
 
@@ -57,9 +56,7 @@ def run(train: Callable[[Mapping[str, Any]], None], trials: int) -> tuple[float,
             journal=url,
             verbose=0,
         )
-        journal = SQLJournal(url)
-        events = [event for _, event in journal.read("startup")]
-        journal.close()
+        events = events_of(url, "startup")
     return began, events
 
 

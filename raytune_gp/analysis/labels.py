@@ -105,11 +105,11 @@ def amount(size_b: float | None) -> str:
     """A number of bytes as people say it, such as `1.5 GiB`."""
     if size_b is None:
         return "–"
-    unit = next((u for u in ("B", "KiB", "MiB", "GiB") if size_b < 1024 ** (_UNITS.index(u) + 1)), "TiB")
-    return f"{size_b / 1024 ** _UNITS.index(unit):.3g} {unit}"
-
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_b < 1024:
+            return f"{size_b:.3g} {unit}"
+        size_b /= 1024
+    return f"{size_b:.3g} TiB"
 
 
 def short(text: str, limit: int = 40) -> str:

@@ -383,9 +383,8 @@ def _log_of(command: Start) -> str:
 def make_worker(run_id: str, worker: str, settings: WorkerSettings, trials_per_gpu: int = 1) -> Any:
     """The actor of the worker called `worker`: the one that is there, else a new one.
 
-    It is one of `trials_per_gpu` that share a GPU, where that is left to the run.
-
-    Its freight must be with Ray (`Freight.hand_in`).
+    It is one of `trials_per_gpu` that share a GPU, where that is left to the run. Its freight must be with
+    Ray (`Freight.hand_in`).
     """
     options = {
         "name": f"{run_id}/{worker}",

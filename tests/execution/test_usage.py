@@ -12,7 +12,7 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.errors import SpecError
-from raytune_gp.storage.journal import SQLJournal
+from tests.execution.watching import events_of, of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -133,10 +133,8 @@ def test_trials_share_gpus_by_their_memory_until_it_runs_out(
     assert 0.5 in shares[4:8]
     assert shares[8] == 1.0
     assert shares[-1] == 1.0, "after one without memory they share none"
-    journal = SQLJournal(run_settings["journal"])
-    events = [event for _, event in journal.read("shared")]
-    journal.close()
-    assert [e.trials_per_gpu for e in events if isinstance(e, ev.PackingChanged)] == [2, 1]
+    events = events_of(run_settings["journal"], "shared")
+    assert [e.trials_per_gpu for e in of(events, ev.PackingChanged)] == [2, 1]
     failures = [e.failure for e in events if isinstance(e, ev.AttemptEnded) and e.failure]
     assert failures[0] == "out of shared GPU memory"
     assert set(failures) == {"out of shared GPU memory"}

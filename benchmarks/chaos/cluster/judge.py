@@ -19,9 +19,9 @@ import psutil
 
 from benchmarks.chaos.cluster.ledger import Life
 from benchmarks.chaos.cluster.scene import RUN, STEPS, TRIALS, Scene
+from benchmarks.measure import events_of
 from raytune_gp import events as ev
 from raytune_gp.state import RunState
-from raytune_gp.storage.journal import SQLJournal
 
 __all__ = ["Delay", "Violation", "delays", "differences", "journalled", "leftovers", "violations"]
 
@@ -37,11 +37,7 @@ Violation = tuple[str, str]
 
 def journalled(scene: Scene) -> list[ev.Event]:
     """The events of the round's run."""
-    journal = SQLJournal(scene.journal)
-    try:
-        return [event for _, event in journal.read(RUN)]
-    finally:
-        journal.close()
+    return events_of(scene.journal, RUN)
 
 
 def violations(scene: Scene, events: list[ev.Event], not_finite: set[str]) -> Iterator[Violation]:
