@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -374,15 +376,17 @@ def test_threads_may_share_a_journal(sql: SQLJournal) -> None:
 
 
 CONTENDER = """
-import sys
+import random, sys, time
 from raytune_gp import events as ev
 from raytune_gp.errors import StaleTermError
 from raytune_gp.storage.journal import SQLJournal
 
 url, name = sys.argv[1:]
 journal = SQLJournal(url)
-written = 0
-for turn in range(15):
+print("ready", flush=True)
+sys.stdin.readline()
+written, terms = 0, set()
+while len(terms) < 8:
     term = journal.raise_term("run")
     index = max(i for i, _ in journal.read("run")) + 1
     try:
@@ -390,32 +394,41 @@ for turn in range(15):
             journal.append("run", term, index, [ev.CapacityKnown(float(term), index)])
             index += 1
             written += 1
+            terms.add(term)
     except StaleTermError:
-        pass
-print(written)
+        time.sleep(random.uniform(0.0, 0.05))
+print(written, len(terms))
 """
 
 
 def test_processes_that_fight_over_a_run_tear_nothing(sql_url: str) -> None:
     """They take the run from each other all the time, and never write together."""
     url = sql_url
-    journal = SQLJournal(url)
-    journal.create_run("run", CREATED)
-    contenders = [
-        subprocess.Popen([sys.executable, "-c", CONTENDER, url, n], stdout=subprocess.PIPE, text=True)
-        for n in ("one", "two")
-    ]
-    written = 0
-    for process in contenders:
-        out, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        written += int(out)
-    rows = list(journal.read("run"))[1:]
+    with closing(SQLJournal(url)) as journal:
+        journal.create_run("run", CREATED)
+        contenders = [
+            subprocess.Popen([sys.executable, "-c", CONTENDER, url, n], stdin=PIPE, stdout=PIPE, text=True)
+            for n in ("one", "two")
+        ]
+        for process in contenders:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        written = held = 0
+        for process in contenders:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in contenders:
+            out, _ = process.communicate(timeout=60)
+            assert process.returncode == 0
+            said, terms_held = out.split()
+            written += int(said)
+            held += int(terms_held)
+        rows = list(journal.read("run"))[1:]
     assert [index for index, _ in rows] == [e.slots for _, e in rows] == list(range(1, written + 1))
     terms = [e.at for _, e in rows]
     assert terms == sorted(terms), "a term once over never writes again"
-    assert len(set(terms)) > 2
-    journal.close()
+    assert len(set(terms)) == held == 16
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
