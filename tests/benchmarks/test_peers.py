@@ -24,6 +24,7 @@ SPACE = {
     "deep/depth": when("kind", ["a", "b"], randint(1, 5)),
     "slope": when("kind", ["b"], uniform(-1.0, 0.0)),
 }
+KINDS = {"kind": str, "flag": bool, "rate": float, "width": int, "deep/depth": int, "slope": float}
 
 
 def _is_installed(peer: str) -> bool:
@@ -45,7 +46,7 @@ class _Checked:
         self._space.validate(config)
         flat = self._space.flat(config)
         assert set(flat) == {name for name in SPACE if self._space.is_active(name, flat)}
-        assert all(type(value) in (str, bool, int, float) for value in flat.values())
+        assert {name: type(value) for name, value in flat.items()} == {name: KINDS[name] for name in flat}
         return config
 
     def tell(self, ordinal: int, value: float | None) -> None:
@@ -89,7 +90,7 @@ def test_the_words_of_another_package_become_a_plain_config_of_what_exists() -> 
         "flag": np.bool_(True),
         "rate": np.float64(0.5),
         "width": np.int64(3),
-        "deep/depth": np.int64(2),
+        "deep/depth": np.float64(2.0),
         "slope": -0.5,
         "unknown": 1,
     }

@@ -32,7 +32,7 @@ class _Optimiser:
 
     def ask(self, ordinal: int) -> Mapping[str, Any]:
         row = self._running[ordinal] = self._opt.suggest(1)
-        chosen = row.iloc[0].to_dict()
+        chosen = {name: row[name].iloc[0] for name in row}  # a row of the frame would make integers floats
         values = {
             name: domain.choices[int(chosen[name])] if isinstance(domain, Choice) else chosen[name]
             for name, domain in self._space.domains.items()
