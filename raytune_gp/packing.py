@@ -8,7 +8,7 @@ beside others there are fewer, for the rest of the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,18 +44,15 @@ def share_of(trials_per_gpu: int) -> float:
     return math.floor(10_000 / trials_per_gpu) / 10_000
 
 
-def predicted_peak(peaks: Sequence[float]) -> float:
-    """What a further trial needs, in bytes, but for one in twenty; of two or more known `peaks`.
+def predicted_peak(count: int, mean: float, variance: float) -> float:
+    """What a further trial needs, in bytes, but for one in twenty.
 
-    The upper end of a one-sided 95% prediction interval for a lognormal distribution (Hahn and Meeker,
-    Statistical Intervals, 1991, sections 4.2 and 4.12): peaks are products of batch size and width, and a few
-    of them say little of their spread, for which Student's t makes up. That one needs more does not mean that
-    its GPU is full: the others would have to be as large.
+    `mean` and `variance` (the sample's, by n - 1) are those of the logarithms of `count` peaks in bytes, two
+    or more. The upper end of a one-sided 95% prediction interval for a lognormal distribution (Hahn and
+    Meeker, Statistical Intervals, 1991, sections 4.2 and 4.12): peaks are products of batch size and width,
+    and a few of them say little of their spread, for which Student's t makes up. That one needs more does not
+    mean that its GPU is full: the others would have to be as large.
     """
-    logs = [math.log(peak) for peak in peaks]
-    count = len(logs)
-    mean = math.fsum(logs) / count
-    variance = math.fsum((value - mean) ** 2 for value in logs) / (count - 1)
     reach = _student(count - 1) * math.sqrt(variance * (1 + 1 / count))
     return math.exp(min(mean + reach, LARGEST_LOG))
 
@@ -75,8 +72,10 @@ def _student(freedom: int) -> float:
 class Packing:
     """What a run knows of its trials' memory on GPUs, and how many share one now.
 
-    `peaks` are the trials' in bytes, by id; `total_b` the memory of the smallest GPU met. `most` is what
-    attempts that ran out of memory have left; `known` how many peaks there were at the last change.
+    `peaks` are the trials' in bytes, by id; `mean_log` is the mean of their logarithms, and `squares` the sum
+    of the squared distances from it: nothing is added up anew at each step of a run. `total_b` is the memory
+    of the smallest GPU met. `most` is what attempts that ran out of memory have left; `known` how many peaks
+    there were at the last change.
     """
 
     trials_per_gpu: int = 1
@@ -84,13 +83,23 @@ class Packing:
     known: int = 0
     total_b: float | None = None
     peaks: dict[str, float] = field(default_factory=dict)
+    mean_log: float = 0.0
+    squares: float = 0.0
 
     def learn(self, trial_id: str, usage: Mapping[str, float]) -> None:
         """Take the usage of all attempts of a trial into account, as far as it speaks of GPUs."""
         peak, total = usage.get("gpu_peak_b"), usage.get("gpu_total_b")
         if peak and total:
+            before = self.peaks.get(trial_id)
             self.peaks[trial_id] = peak
+            self._move(self.mean_log if before is None else math.log(before), math.log(peak))
             self.total_b = min(total, self.total_b or total)
+
+    def _move(self, old: float, new: float) -> None:
+        """One logarithm of all changes (Welford's update); a new one is as if it had been at the mean."""
+        mean = self.mean_log
+        self.mean_log += (new - old) / len(self.peaks)
+        self.squares += (new - old) * (new - self.mean_log + old - mean)
 
     def ran_out(self, trials_per_gpu: int) -> None:
         """An attempt ran out of memory where so many shared a GPU."""
@@ -107,12 +116,13 @@ class Packing:
             return self.most, f"a trial ran out of memory where {self.most + 1} shared a GPU"
         if self.total_b is None or len(self.peaks) < LEAST_KNOWN:
             return None
-        peak = predicted_peak(list(self.peaks.values())) + CONTEXT_B
+        count = len(self.peaks)
+        peak = predicted_peak(count, self.mean_log, max(0.0, self.squares) / (count - 1)) + CONTEXT_B
         fits = max(1, min(math.floor(USABLE * self.total_b / peak), self.most))
-        if fits < now or (fits > now and len(self.peaks) >= GROWTH * self.known):
+        if fits < now or (fits > now and count >= GROWTH * self.known):
             return fits, (
                 f"a trial is expected to need at most {_gib(peak)} of {_gib(self.total_b)}, "
-                f"by the peaks of {len(self.peaks)}"
+                f"by the peaks of {count}"
             )
         return None
 

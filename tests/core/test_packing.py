@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.chaos.crashes import Crash, FragileExecutor, FragileJournal, Plan
 from raytune_gp import events as ev
@@ -43,9 +45,30 @@ def test_of_twenty_new_trials_one_needs_more_than_predicted() -> None:
     rng = np.random.default_rng(0)
     for count in (4, 30):
         logs = rng.normal(23.0, 0.5, size=(4000, count + 1))
-        beyond = [np.exp(row[-1]) > predicted_peak(list(np.exp(row[:-1]))) for row in logs]
+        known = logs[:, :-1]
+        moments = zip(known.mean(1), known.var(1, ddof=1), strict=True)
+        predicted = np.array([predicted_peak(count, mean, variance) for mean, variance in moments])
+        beyond = np.exp(logs[:, -1]) > predicted
         assert np.mean(beyond) < 0.06
-    assert predicted_peak([5.0, 5.0, 5.0, 5.0]) == pytest.approx(5.0)
+    assert predicted_peak(4, np.log(5.0), 0.0) == pytest.approx(5.0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.floats(1.0, 1e12)), min_size=1, max_size=40),
+    st.integers(0, 2),
+)
+def test_the_moments_of_the_peaks_are_those_of_all_of_them_added_up(
+    heard: list[tuple[int, float]], alike: int
+) -> None:
+    """Whatever trials tell, again and again; the same where all peaks are alike, or nearly so."""
+    packing = Packing()
+    for number, peak in heard:
+        peak = peak if alike == 0 else 7e9 + alike * number
+        packing.learn(str(number), {"gpu_peak_b": peak, "gpu_total_b": 80 * GIB})
+        logs = np.log(list(packing.peaks.values()))
+        assert packing.mean_log == pytest.approx(logs.mean(), rel=1e-12, abs=1e-12)
+        assert packing.squares == pytest.approx(((logs - logs.mean()) ** 2).sum(), rel=1e-9, abs=1e-11)
 
 
 @pytest.mark.parametrize(
