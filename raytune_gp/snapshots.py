@@ -129,7 +129,7 @@ def freeze(state: RunState, observed: int, scheduler: Mapping[str, Any] | None) 
 
 _FACTS = (
     *("reason", "index", "now", "created_at", "term", "starts", "versions", "machine", "capacity"),
-    *("interval_s", "worker_s", "busy_s"),
+    *("interval_s", "worker_s", "busy_s", "leader"),
 )
 """Fields of a state that are JSON as they are."""
 
@@ -209,7 +209,7 @@ class Thawing:
         state.running, state.paused = dict.fromkeys(head["running"]), dict.fromkeys(head["paused"])
         state.crew = _crew_of(head["crew"])
         state.suggestions = _suggestions_of(head["suggestions"])
-        state.unheard = Unheard(**{name: set(names) for name, names in head["unheard"].items()})
+        state.unheard = _unheard_of(head["unheard"])
         state.packing = Packing(**head["packing"])
         state.observations = [
             Observation(trials[t].config, trials[t].objective, t, self._failures[t]) for t in self._observed
@@ -247,6 +247,10 @@ def _crew_of(form: Mapping[str, Any]) -> Crew:
         set(form["draining"]),
         form["losses_in_a_row"],
     )
+
+
+def _unheard_of(form: Mapping[str, Any]) -> Unheard:
+    return Unheard(set(form["metrics"]), form["silent"], set(form["criteria"]))
 
 
 def _suggestions_of(form: Mapping[str, Any]) -> Suggestions:

@@ -59,7 +59,7 @@ class RunState:
     `interval_s` is the longest that a trial ever took to its next report, in seconds. `changed` are the
     finished trials that the last snapshot does not have as they are; whoever takes one empties it.
     `worker_s` is for how long there were workers, in seconds and all together, and `busy_s` for how long they
-    had attempts.
+    had attempts. `leader` is the id of the best trial, as `best` says.
     """
 
     spec: ExperimentSpec = field(init=False)
@@ -86,6 +86,7 @@ class RunState:
     interval_s: float | None = None
     worker_s: float = 0.0
     busy_s: float = 0.0
+    leader: str | None = None
     due: Due = field(default_factory=dict, compare=False, repr=False)
     changed: set[str] = field(default_factory=set, compare=False, repr=False)
 
@@ -186,14 +187,7 @@ class RunState:
 
     def best(self) -> Trial | None:
         """The finished trial with the best objective in the first metric, the earliest among equals."""
-        best: Trial | None = None
-        for observation in self.observations:
-            trial = self.trials[observation.trial_id]
-            if trial.objective is None:
-                continue
-            if best is None or self.spec.metric.better(trial.objective[0], best.objective[0]):  # type: ignore[index]
-                best = trial
-        return best
+        return self.trials[self.leader] if self.leader is not None else None
 
     # --- the run ---
 
@@ -213,6 +207,9 @@ class RunState:
         self.unheard.expect(self.spec, self.trials.values())
         if "metrics" in event.changes:
             value_again(self.spec, self.trials, self.observations)
+            self.leader = None
+            for observation in self.observations:
+                self._rank(self.trials[observation.trial_id])
 
     def _term_started(self, event: ev.TermStarted) -> None:
         self.term, self.versions, self.machine = event.term, event.versions, event.machine
@@ -449,10 +446,19 @@ class RunState:
         trial.ended_at = event.at
         self.observations.append(Observation(trial.config, trial.objective, trial.id, event.failure))
         self.changed.add(trial.id)
+        self._rank(trial)
         if event.failure == FailureKind.METRIC_MISSING:
             self.unheard.through(trial)
         self._settle(trial)
         self._retain(trial)
+
+    def _rank(self, trial: Trial) -> None:
+        """Compare a finished trial with the best of those that finished before it."""
+        if trial.objective is None:
+            return
+        best = None if self.leader is None else self.trials[self.leader].objective
+        if best is None or self.spec.metric.better(trial.objective[0], best[0]):
+            self.leader = trial.id
 
     # --- checkpoints ---
 

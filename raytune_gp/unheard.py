@@ -5,6 +5,7 @@ The part of `RunState` that tells slips in names: unreported.py says what a run 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +13,10 @@ from raytune_gp.failures import FailureKind
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.trial import Observation, Trial, TrialStatus
 
-__all__ = ["WITHOUT_VALUE", "Unheard", "value_again"]
+__all__ = ["MOST", "WITHOUT_VALUE", "Unheard", "value_again"]
+
+MOST = 10
+"""Past so many trials that report nothing of the metric, no more is learnt."""
 
 WITHOUT_VALUE = ", and it had reported no "
 """So the reason of a trial goes on that was stopped and has failed, as there was no value of the metric."""
@@ -25,12 +29,13 @@ class Unheard:
     """What no trial has reported.
 
     `metrics` are those to optimise that no trial ever reported as a number; `silent`, as long as there are
-    any, the numbers of the trials that are through without: ended, or paused by a scheduler that ranks them.
-    `criteria` are the names of stop criteria that no trial has reported as a number, or as true or false.
+    any, the lowest numbers, ascending, of at most `MOST` trials that are through without: ended, or paused by
+    a scheduler that ranks them. `criteria` are the names of stop criteria that no trial has reported as a
+    number, or as true or false.
     """
 
     metrics: set[str] = field(default_factory=set)
-    silent: set[int] = field(default_factory=set)
+    silent: list[int] = field(default_factory=list)
     criteria: set[str] = field(default_factory=set)
 
     def expect(self, spec: ExperimentSpec, trials: Iterable[Trial]) -> None:
@@ -54,8 +59,9 @@ class Unheard:
 
     def through(self, trial: Trial) -> None:
         """`trial` has reported what it will, for now, without the metric."""
-        if self.metrics:
-            self.silent.add(trial.number)
+        if self.metrics and trial.number not in self.silent:
+            insort(self.silent, trial.number)
+            del self.silent[MOST:]
 
 
 def value_again(spec: ExperimentSpec, trials: Mapping[str, Trial], observations: list[Observation]) -> None:

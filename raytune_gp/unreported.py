@@ -6,20 +6,19 @@ Ray Tune, which refuses the first report without the metric, has no room for suc
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Set
 
 from raytune_gp.failures import FailureKind
 from raytune_gp.naming import near
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial, TrialStatus
+from raytune_gp.unheard import MOST
 
 __all__ = ["idle_criteria", "never_reported", "reported_instead"]
 
-FEWEST, MOST = 3, 10
-"""Between these bounds, so many trials as run side by side must have been heard to the end. A config that
-is refused with no report is no rarity, three in a row without any trial that has the metric are; and past
-ten no more is learnt."""
+FEWEST = 3
+"""Between this and `MOST`, so many trials as run side by side must have been heard to the end. A config that
+is refused with no report is no rarity, three in a row without any trial that has the metric are."""
 
 MANY = 20
 """Without a stop criterion's name in so many reports of a trial, it is taken for a slip: trials that only
@@ -42,9 +41,9 @@ def never_reported(state: RunState, workers: int) -> str | None:
     would else be heard before those that train.
     """
     enough = min(max(workers, FEWEST), MOST)
-    if len(state.unheard.silent) < enough:
+    first = state.unheard.silent[:enough]
+    if len(first) < enough:
         return None
-    first = heapq.nsmallest(enough, state.unheard.silent)
     if any(state.trials[trial_id].number <= first[-1] for trial_id in (*state.running, *state.queue)):
         return None
     missing = [m.name for m in state.spec.metrics if m.name in state.unheard.metrics]

@@ -132,6 +132,10 @@ def check_state(state: RunState) -> None:
         dict.fromkeys(o.trial_id for o in state.observations)
     ), "a trial finishes once"
     assert len(state.observations) == len(state.trials) - len(unfinished)
+    valued = [t for o in state.observations if (t := state.trials[o.trial_id]).objective is not None]
+    sign = 1.0 if state.spec.metric.mode == "max" else -1.0
+    first = max(valued, key=lambda t: sign * t.objective[0], default=None)  # type: ignore[index]
+    assert state.best() is first, "the best is the earliest among equals"
     for name, status in (("queue", TrialStatus.PENDING), ("running", TrialStatus.RUNNING)):
         assert all(state.trials[t].status is status for t in getattr(state, name)), name
     for trial_id in state.running:

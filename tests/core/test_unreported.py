@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
@@ -18,6 +20,7 @@ from raytune_gp.protocols import Continue, Decision, Pause, Stop
 from raytune_gp.schedulers import FIFOScheduler
 from raytune_gp.state import RunStatus
 from raytune_gp.trial import Config, Trial, TrialStatus
+from raytune_gp.unheard import MOST, Unheard
 from raytune_gp.unreported import MANY, idle_criteria
 from tests.core.bench import Bench, kinds
 from tests.support import Simulation, make_spec, replayed
@@ -70,6 +73,15 @@ def test_what_was_reported_instead(make_bench: Make, metrics: dict[str, Any], sa
         one_more(bench, **metrics)
     assert bench.state.status is RunStatus.FAILED
     assert bench.state.reason.endswith(said)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 40), max_size=60))
+def test_the_first_silent_trials_are_known_in_whatever_order_they_end(numbers: list[int]) -> None:
+    unheard = Unheard(metrics={"score"})
+    for number in numbers:
+        unheard.through(Trial(str(number), number, {}, {}, 0.0))
+    assert unheard.silent == sorted(set(numbers))[:MOST]
 
 
 @pytest.mark.parametrize(("slots", "heard"), [(1, 3), (5, 5), (30, 10)])
