@@ -1,9 +1,9 @@
 """Bayesian optimisation: a Gaussian process over what is finished, log-EI with the pending integrated out.
 
-The first suggestion is the middle of the space, the next ones are quasi-random. From then on every request
-fits the surrogate, warm from the last fit's hyperparameters, and maximises the acquisition function once for
-each suggestion, each time with the suggestions before among the pending. Whatever fails numerically, the
-answer is quasi-random and its provenance says why.
+The first suggestion is the middle of the space, the next ones are quasi-random about it. From then on every
+request fits the surrogate, warm from the last fit's hyperparameters, and maximises the acquisition function
+once for each suggestion, each time with the suggestions before among the pending. Whatever fails numerically,
+the answer is quasi-random and its provenance says why.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _T = TypeVar("_T")
 _STREAM = 2  # keeps these random numbers apart from others of the same seed
 _FEWEST_VALUES = 3  # finished values below which a surrogate says nothing
 _FEWEST_TO_PREDICT = 10
+_INNER, _INNER_FIRST = 0.75, 10  # the share of each range, about its middle, that the first are drawn from
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class GPSearcher:
         mode: `"max"` or `"min"`, of the first metric.
         seed: the answers are a function of it, the space, the mode, the last `update` and the request.
         initial: how many suggestions, guesses of the user included, make up the start, which is the middle of
-            the space, where there are no guesses, and quasi-random; by default one more than there are
-            dimensions, at least 4 and at most 10.
+            the space, where there are no guesses, and quasi-random, the first ten in the inner three quarters
+            of each range; by default one more than there are dimensions, at least 4 and at most 10.
         device: where hyperparameters are fitted: `"cpu"`, in closed form, or `"cuda"`, where GPyTorch
             evaluates the same likelihood. A run on Ray reserves a share of a GPU for it.
     """
@@ -79,6 +80,7 @@ class GPSearcher:
         self._encoding = Encoding(space)
         self._mode, self._seed, self.device = mode, seed, device
         self._columns = tuple(_column(d, d.name in space.conditions) for d in self._encoding.dimensions)
+        self._numeric = np.array([not c.categorical for c in self._columns], dtype=bool)
         self._conditional = np.array([c.conditional for c in self._columns], dtype=bool)
         d = len(self._columns)
         self._initial = max(4, min(d + 1, 10)) if initial is None else initial
@@ -221,13 +223,16 @@ class GPSearcher:
     ) -> Config:
         """Point `ordinal` of the run's Sobol sequence, or where that is taken another that is not.
 
-        The middle of the space stands for the first: people put bounds about what they take for good.
+        The start is the middle of the space, then drawn about it: people put bounds about what they take for
+        good, and a model of few configs follows from the inside to the edges what promises to be better.
         """
         if not self._columns:
             return self._encoding.decode(np.empty((1, 0)))[0]
         region = self._region(fixed)
         dimension = len(self._columns)
         place = sobol(1, dimension, self._seed, ordinal) if ordinal else np.full((1, dimension), 0.5)
+        if ordinal < min(self._initial, _INNER_FIRST):
+            place = np.where(self._numeric, 0.5 + _INNER * (place - 0.5), place)
         point = region.settle(place)[0]
         if self._key(point, fixed) in taken:
             other = region.unused(lambda x: self._key(x, fixed) in taken, rng)

@@ -86,6 +86,17 @@ def test_the_start_grows_with_the_space_within_limits(dimensions: int, expected:
     assert methods == ["initial"] * expected + ["gp"]
 
 
+def test_the_first_configs_keep_off_the_edges_and_try_all_choices() -> None:
+    space = SearchSpace({"x": uniform(0, 1), "rate": loguniform(1e-4, 1), "kind": choice(["a", "b", "c"])})
+    made = GPSearcher(space, initial=60).suggest(SuggestionRequest(0, 60)).suggestions
+    first, later = [s.config for s in made[:10]], [s.config for s in made[10:]]
+    assert first[0]["x"] == 0.5
+    assert all(0.125 <= c["x"] <= 0.875 and 10**-3.5 <= c["rate"] <= 10**-0.5 for c in first)
+    assert {c["kind"] for c in first} == {"a", "b", "c"}
+    assert min(c["x"] for c in later) < 0.1
+    assert max(c["rate"] for c in later) > 10**-0.4
+
+
 def test_a_suggestion_says_what_the_surrogate_thinks_of_it() -> None:
     pending = [MIXED.sample(np.random.default_rng(5))]
     batch = searcher(MIXED, observe(MIXED, 30), pending).suggest(SuggestionRequest(9, 1, start=30))
