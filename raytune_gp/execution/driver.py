@@ -94,7 +94,7 @@ def start_coordinator(plan: RunPlan, ahead: float = 0) -> Any:
     Raises RunExistsError where another driver was faster.
     """
     if ahead and not plan.gpus:
-        demand = plan.worker.demand
+        demand = plan.worker.demand.sharing(1)
         free, total = slots_free(demand), slots_in_all(demand)
         few = 1 if demand.bundles else FEW  # those with workers of their own do not wait, but take room
         plan = replace(plan, started=int(min(ahead, max(free, min(total, few)))))

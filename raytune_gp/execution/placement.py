@@ -46,7 +46,7 @@ class Demand:
         return cls(spec.resources, spec.bundles, spec.placement_strategy)
 
     def sharing(self, trials_per_gpu: int) -> Demand:
-        """The demand where so many trials share a GPU, if that is left to the run."""
+        """The demand where so many trials share a GPU, if that is left to the run: 1 of them as it begins."""
         if self.resources.get("gpu") != AUTO:
             return self
         return replace(self, resources={**self.resources, "gpu": share_of(trials_per_gpu)})
@@ -61,12 +61,9 @@ class Node:
 
 
 def amounts(resources: Mapping[str, Any]) -> Amounts:
-    """Amounts by Ray's own names, those that are not zero; not what says only where a process is put.
-
-    A share of a GPU that is left to the run counts as a whole one, as it begins.
-    """
+    """Amounts by Ray's own names, those that are not zero; not what says only where a process is put."""
     wanted = {
-        _NAMES.get(name, name): 1.0 if amount == AUTO else float(amount)
+        _NAMES.get(name, name): float(amount)
         for name, amount in resources.items()
         if name not in _NOT_AMOUNTS and amount
     }

@@ -24,6 +24,7 @@ from raytune_gp.execution.calls import deliver, grace_left, hello, items
 from raytune_gp.execution.cluster import kill_actor, wait_until_gone
 from raytune_gp.execution.growth import has_autoscaler
 from raytune_gp.execution.losses import draining_nodes, kind_of_absence, kind_of_loss
+from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.resources import slots_free, slots_in_all
 from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
 from raytune_gp.failures import FailureKind
@@ -333,16 +334,16 @@ class RayExecutor:
         if coming != len(self._tasks) - len(self._up):
             return None
         if demand.bundles:
-            return await self._whole_slots(up, free, bool(pending))
+            return await self._whole_slots(demand, up, free, bool(pending))
         return max(1, len(self._up) + max(coming, free + pending))
 
-    async def _whole_slots(self, up: int, free: int, grows: bool) -> int:
+    async def _whole_slots(self, demand: Demand, up: int, free: int, grows: bool) -> int:
         """How many workers whose trials start others to have: as many as have room for all of these.
 
         What is free lags behind what was taken, so that two looks must agree. In a cluster that grows, one
         more waits with its workers for nodes.
         """
-        most = await asyncio.to_thread(slots_in_all, self._settings.demand)
+        most = await asyncio.to_thread(slots_in_all, demand)
         found = max(1, min(up + free, most) + grows)
         before, self._seen_whole = self._seen_whole or found, found
         return min(found, before)

@@ -114,10 +114,13 @@ def _require(ok: bool, name: str, value: Any, expected: str) -> None:
 
 
 def actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a Ray actor that reserves `resources` (as `check_resources` spells them)."""
+    """The options of a Ray actor that reserves `resources`, as `check_resources` spells them.
+
+    A share of a GPU that is left to the run is settled before, by `Demand.sharing`; so it is below.
+    """
     options: dict[str, Any] = {"num_cpus": resources.get("cpu", 1)}
     if resources.get("gpu"):
-        options["num_gpus"] = 1 if resources["gpu"] == AUTO else resources["gpu"]
+        options["num_gpus"] = resources["gpu"]
     if resources.get("memory"):
         options["memory"] = resources["memory"]
     if resources.get(_ACCELERATOR):
@@ -206,6 +209,8 @@ def why_it_never_fits(demand: Demand, gpus: float = 0.0) -> str | None:
     `gpus` is what the coordinator reserves on this node. Waits while nodes are joining; where an autoscaler
     may bring others, there is no never.
     """
+    left_to_run = demand.resources.get("gpu") == AUTO
+    demand = demand.sharing(1)
     while True:
         nodes = _nodes(gpus)
         if whole_trials(demand, nodes) or has_autoscaler():
@@ -226,7 +231,7 @@ def why_it_never_fits(demand: Demand, gpus: float = 0.0) -> str | None:
     )
     beside = f" beside the searcher, which takes {gpus:g} GPU" if gpus else ""
     if not demand.bundles:
-        whole = f' (gpu is "{AUTO}": a whole one at first)' if demand.resources.get("gpu") == AUTO else ""
+        whole = f' (gpu is "{AUTO}": a whole one at first)' if left_to_run else ""
         return f"a trial asks for {_shown(demand.resources)}{whole}, and no node can hold it{beside} ({have})"
     workers = " + ".join(f"({_shown(bundle)})" for bundle in demand.bundles)
     return (

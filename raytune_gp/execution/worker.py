@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -383,16 +383,17 @@ def _log_of(command: Start) -> str:
 def make_worker(run_id: str, worker: str, settings: WorkerSettings, trials_per_gpu: int = 1) -> Any:
     """The actor of the worker called `worker`: the one that is there, else a new one.
 
-    It is one of `trials_per_gpu` that share a GPU, where that is left to the run. Its freight must be with
-    Ray (`Freight.hand_in`).
+    It is one of `trials_per_gpu` that share a GPU, where that is left to the run: its trials are told of the
+    share that they have. Its freight must be with Ray (`Freight.hand_in`).
     """
+    settings = replace(settings, demand=settings.demand.sharing(trials_per_gpu))
     options = {
         "name": f"{run_id}/{worker}",
         "namespace": NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
         "max_restarts": 0,
-        **actor_options(settings.demand.sharing(trials_per_gpu).resources),
+        **actor_options(settings.demand.resources),
     }
     runtime_env = settings.foreign.runtime_env(settings.freight.env)
     if runtime_env:

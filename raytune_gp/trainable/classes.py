@@ -90,7 +90,7 @@ class Trainable:
 
     @property
     def trial_resources(self) -> Mapping[str, Any]:
-        """What each trial reserves."""
+        """What the trial reserves."""
         return self._context.get_trial_resources()
 
     @property

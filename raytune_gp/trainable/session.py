@@ -55,7 +55,7 @@ class Context:
         return self._trial_dir
 
     def get_trial_resources(self) -> Mapping[str, Any]:
-        """What each trial reserves."""
+        """What the trial reserves; a share of a GPU that is left to the run as it is now, never "auto"."""
         return self._resources
 
 

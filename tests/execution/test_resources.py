@@ -164,12 +164,13 @@ def test_labels_of_the_workers_of_ray_train(selector: Any, zones: list[str | Non
 
 
 def test_a_share_that_is_left_to_the_run_is_a_whole_gpu_at_first() -> None:
-    demand = check_demand(resources_of(None, {"cpu": 1, "gpu": "auto"}))
+    asked = check_demand(resources_of(None, {"cpu": 1, "gpu": "auto"}))
+    demand = asked.sharing(1)
     node = Node({"CPU": 8.0, "GPU": 2.0})
     assert actor_options(demand.resources)["num_gpus"] == 1
     assert whole_trials(demand, [node]) == 2
-    assert actor_options(demand.sharing(3).resources)["num_gpus"] == 0.3333
-    assert whole_trials(demand.sharing(3), [node]) == 6
+    assert actor_options(asked.sharing(3).resources)["num_gpus"] == 0.3333
+    assert whole_trials(asked.sharing(3), [node]) == 6
     assert whole_trials(demand, [Node({"CPU": 8.0})]) == 0
     plain = check_demand(resources_of(None, {"gpu": 0.5}))
     assert plain.sharing(3) is plain

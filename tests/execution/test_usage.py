@@ -103,6 +103,7 @@ def share(config: dict[str, Any]) -> None:
     import ray
 
     of_gpu = ray.get_runtime_context().get_assigned_resources()["GPU"]
+    assert tune.get_context().get_trial_resources() == {"cpu": 1, "gpu": of_gpu}
     with open(config["held"], "a") as held:
         held.write(f"{os.environ['CUDA_VISIBLE_DEVICES']} {os.getpid()} {9 * GIB}\n")
     if tune.get_context().get_trial_id() == "00008" and of_gpu < 1:
