@@ -11,11 +11,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raytune_gp.advice import warnings_of
 from raytune_gp.callbacks import CallbackList
 from raytune_gp.events import Event
 from raytune_gp.progress import Progress
 from raytune_gp.state import RunState
-from raytune_gp.unreported import idle_criteria
 
 __all__ = ["Audience"]
 
@@ -32,7 +32,7 @@ class Audience:
         self._callbacks = callbacks
         self._blamed: set[str] = set()
         self._told: set[str] = set()
-        self._warned = self._warned_of_gpus = False
+        self._warned: set[str] = set()
 
     def begin(self, state: RunState) -> None:
         """Before the run."""
@@ -42,18 +42,14 @@ class Audience:
         """Tell of `events`, which `state` holds already. Never raises an Exception."""
         self._show(self._progress.update, state, events)
         self._safely(self._callbacks.tell, state, events)
-        self._safely(self._check_criteria, state)
+        self._safely(self._advise, state)
 
-    def _check_criteria(self, state: RunState) -> None:
-        """Say once which stop criteria nothing comes of, and that GPUs cannot be shared."""
-        warnings = () if self._warned else idle_criteria(state)
-        for warning in warnings:
-            self._warned = True
-            _say(f"run {self._run!r}: {warning}")
-        unshared = state.packing.warning(state.spec.resources, len(state.observations))
-        if unshared is not None and not self._warned_of_gpus:
-            self._warned_of_gpus = True
-            _say(f"run {self._run!r}: {unshared}")
+    def _advise(self, state: RunState) -> None:
+        """Say once what is amiss."""
+        for about, warning in warnings_of(state).items():
+            if about not in self._warned:
+                self._warned.add(about)
+                _say(f"run {self._run!r}: {warning}")
 
     def pause(self, trouble: str | None) -> None:
         """Say what pauses the run, once for each kind of trouble, or (None) that it goes on."""

@@ -57,18 +57,18 @@ def never_reported(state: RunState, workers: int) -> str | None:
     )
 
 
-def idle_criteria(state: RunState) -> list[str]:
-    """What to say of each stop criterion that ends no trial, as none reports it; nothing while one may yet.
+def idle_criteria(state: RunState) -> dict[str, str]:
+    """What to say, by its name, of each stop criterion that ends no trial, as none reports it.
 
-    That is found out by a trial that has made many reports, or that is through: by itself, for one that
-    another criterion or a scheduler has ended may have had it still to come.
+    Nothing while one may yet. That is found out by a trial that has made many reports, or that is through: by
+    itself, for one that another criterion or a scheduler has ended may have had it still to come.
     """
     if not state.unheard.criteria:
-        return []
+        return {}
     heard = next((trial for trial in state.trials.values() if _has_said_all(trial)), None)
     if heard is None:
-        return []
-    return [_idle(name, heard) for name in state.spec.stop if name in state.unheard.criteria]
+        return {}
+    return {name: _idle(name, heard) for name in state.spec.stop if name in state.unheard.criteria}
 
 
 def _idle(name: str, heard: Trial) -> str:

@@ -7,10 +7,10 @@ import statistics
 from collections import Counter
 from typing import Any
 
+from raytune_gp.advice import warnings_of
 from raytune_gp.analysis.labels import flat_config, leaf_names
 from raytune_gp.state import RunState
 from raytune_gp.trial import Trial, TrialStatus
-from raytune_gp.unreported import idle_criteria
 
 __all__ = ["summary", "time_left_s", "time_saved_s", "utilisation"]
 
@@ -26,7 +26,6 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
     spec = state.spec
     now = state.now if now is None or state.status.is_ended else max(now, state.now)
     counts = Counter(trial.status.value for trial in state.trials.values())
-    unshared = state.packing.warning(spec.resources, len(state.observations))
     failures = Counter(o.failure for o in state.observations if o.failure)
     return {
         "name": spec.name,
@@ -39,7 +38,7 @@ def summary(state: RunState, now: float | None = None) -> dict[str, Any]:
         "counts": {status.value: counts[status.value] for status in TrialStatus},
         "finished": len(state.observations),
         "without_value": dict(failures),
-        "warnings": [*idle_criteria(state), *filter(None, [unshared])],
+        "warnings": list(warnings_of(state).values()),
         "trials_per_gpu": state.trials_per_gpu,
         "slots": _slots(state, now),
         "created_at": state.created_at,

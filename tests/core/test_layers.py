@@ -30,7 +30,7 @@ LAYERS = (
     ("storage",),
     ("searchers",),
     ("schedulers",),
-    ("unreported", "endings", "planning"),
+    ("unreported", "advice", "endings", "planning"),
     ("experiment",),
     ("recovery",),
     ("trainable",),
@@ -81,7 +81,7 @@ PURE = frozenset(
             "state",
             "snapshots",
         ),
-        *("protocols", "unreported", "endings", "planning", "experiment"),
+        *("protocols", "unreported", "advice", "endings", "planning", "experiment"),
         *("space", "surrogate", "acquisition", "searchers", "schedulers"),
     }
 )

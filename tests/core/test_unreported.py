@@ -271,12 +271,12 @@ def test_a_metric_that_is_put_right_leaves_a_trial_stopped_whose_time_was_up(mak
 
 def test_a_stop_criterion_that_no_trial_reports_is_told_of_when_one_is_through(make_bench: Make) -> None:
     bench = make_bench(num_samples=9, stop={"Score": 0.9, "scale": 1}).running()
-    assert idle_criteria(bench.state) == []
+    assert idle_criteria(bench.state) == {}
     bench.say("w0/1", "started")
     bench.report("w0/1", 1, 0.5)
-    assert idle_criteria(bench.state) == []
+    assert idle_criteria(bench.state) == {}
     bench.end("w0/1")
-    first, second = idle_criteria(bench.state)
+    first, second = idle_criteria(bench.state).values()
     assert first == (
         "stop has 'Score', which no trial has reported so far, so that it ends none. To put it right, end "
         "the run and resume it with the right stop. Trial 0 made 1 report, of score, training_iteration; did "
@@ -285,18 +285,18 @@ def test_a_stop_criterion_that_no_trial_reports_is_told_of_when_one_is_through(m
     assert "stop has 'scale'" in second
     bench.running()
     one_more(bench, score=0.5, scale=0.0)
-    assert idle_criteria(bench.state) == [first]
+    assert idle_criteria(bench.state) == {"Score": first}
     bench.tell(msg.Resume({"stop": {"score": 0.9, "scale": 1}}))
-    assert idle_criteria(bench.state) == []
+    assert idle_criteria(bench.state) == {}
 
 
 def test_a_trial_that_nothing_ends_tells_of_a_criterion_by_its_many_reports(make_bench: Make) -> None:
     bench = make_bench(num_samples=9, stop={"training_iterations": 10}).running()
     bench.say("w0/1", "started")
     for step in range(1, MANY + 1):
-        assert idle_criteria(bench.state) == []
+        assert idle_criteria(bench.state) == {}
         bench.report("w0/1", step, 0.5)
-    (warning,) = idle_criteria(bench.state)
+    (warning,) = idle_criteria(bench.state).values()
     assert warning.endswith(
         f"made {MANY} reports, of score, training_iteration; did you mean 'training_iteration'?"
     )
@@ -306,7 +306,7 @@ def test_a_trial_that_nothing_ends_tells_of_a_criterion_by_its_many_reports(make
 def test_what_is_reported_at_all_is_no_slip(make_bench: Make, value: Any) -> None:
     bench = make_bench(num_samples=9, stop={"done": 5}).running()
     one_more(bench, score=0.5, done=value)
-    assert idle_criteria(bench.state) == []
+    assert idle_criteria(bench.state) == {}
 
 
 def test_a_trial_that_another_criterion_ended_says_nothing_of_what_was_to_come(make_bench: Make) -> None:
@@ -317,7 +317,7 @@ def test_a_trial_that_another_criterion_ended_says_nothing_of_what_was_to_come(m
         bench.end("w0/1", outcome, "no")
         bench.running()
     assert [t.status.value for t in bench.state.trials.values()][:2] == ["COMPLETED", "FAILED"]
-    assert idle_criteria(bench.state) == []
+    assert idle_criteria(bench.state) == {}
 
 
 def test_replay_applies_the_end_and_decides_nothing_again() -> None:

@@ -1,0 +1,20 @@
+"""What the user of a run should hear while it goes: what is amiss, and how to put it right."""
+
+from __future__ import annotations
+
+from raytune_gp.state import RunState
+from raytune_gp.unreported import idle_criteria
+
+__all__ = ["warnings_of"]
+
+
+def warnings_of(state: RunState) -> dict[str, str]:
+    """The warnings that hold now, a sentence or more each, by what they are about.
+
+    The same warning keeps its key while its words may change, as numbers in them do.
+    """
+    warnings = {f"stop {name}": warning for name, warning in idle_criteria(state).items()}
+    unshared = state.packing.warning(state.spec.resources, len(state.observations))
+    if unshared is not None:
+        warnings["gpu"] = unshared
+    return warnings
