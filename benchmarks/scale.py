@@ -31,12 +31,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import command_line, write
+from benchmarks.simulation import Simulation
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.simulated import SimulatedCluster, SimulatedExecutor
 from raytune_gp.experiment import Experiment
 from raytune_gp.messages import Command, Input, Resume, SlotsOffered, Suggest
+from raytune_gp.protocols import Advisor
 from raytune_gp.schedulers import resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.asking import Asker
@@ -94,7 +95,7 @@ class BusyExecutor(SimulatedExecutor):
     `simulator_s` and `searcher_s` are the CPU time in which workers were simulated, and questions answered.
     """
 
-    def __init__(self, cluster: SimulatedCluster, asker: Asker):
+    def __init__(self, cluster: SimulatedCluster, asker: Advisor):
         super().__init__(cluster, asker)
         self._world, self._asker = cluster, asker
         self._left_at: float | None = None
@@ -141,18 +142,17 @@ class _EnoughError(Exception):
 class _Meter:
     """Counts what is committed, and reads the CPU time at each part of the run."""
 
-    def __init__(self, case: Case, executor: BusyExecutor):
-        self._case, self._executor = case, executor
-        self.begin()
+    def __init__(self, case: Case):
+        self._case = case
         self.counts = dict.fromkeys(("events", "reports", "ended", "suggested", "questions"), 0)
         self.marks = [0.0]
         self.ended_at = [0]
         self.suggest_ms: list[float] = []
 
-    def begin(self) -> None:
-        """Count from now on."""
-        self._began = time.process_time()
-        self._executor.simulator_s = self._executor.searcher_s = 0.0
+    def begin(self, executor: BusyExecutor) -> None:
+        """Count from now on, what `executor` takes apart."""
+        self._began, self._executor = time.process_time(), executor
+        executor.simulator_s = executor.searcher_s = 0.0
 
     @property
     def cpu_s(self) -> float:
@@ -191,16 +191,9 @@ class _Meter:
         return [round(1000 * (b - a) / max(1, n - m), 3) for a, b, m, n in spans]
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What played a run."""
-
-    cluster: SimulatedCluster
-    executor: BusyExecutor
-    meter: _Meter
-
-
-def drive(journal: SQLJournal, case: Case, clock: float, first: Sequence[Input] = ()) -> _Run:
+def drive(
+    journal: SQLJournal, case: Case, clock: float, first: Sequence[Input] = ()
+) -> tuple[Simulation, _Meter]:
     """Play the run in `journal` with the workers and the searcher of `case`, from `clock` on."""
     space = SearchSpace(SPACE)
     searcher, _ = resolve_searcher(case.searcher, space, METRIC, seed=0)
@@ -212,22 +205,24 @@ def drive(journal: SQLJournal, case: Case, clock: float, first: Sequence[Input] 
         checkpoint_every=REPORTS + 1,
     )
     cluster.clock = clock
-    executor = BusyExecutor(cluster, Asker(searcher, space, seed=0))
-    meter = _Meter(case, executor)
-    loop = Loop(
+    meter = _Meter(case)
+    run = Simulation(
         "scale",
-        lambda: Experiment(scheduler(), uses_results=case.searcher == "gp"),
         journal,
-        executor,
+        cluster,
+        Asker(searcher, space, seed=0),
+        lambda: Experiment(scheduler(), uses_results=case.searcher == "gp"),
+        executor=BusyExecutor,
         on_commit=meter.committed,
     )
-    loop.open(first)
-    meter.begin()
+    meter.begin(run.executor)
+    run.start(first)
+    meter.begin(run.executor)
     try:
-        loop.run()
+        run.run(turns=None)
     except _EnoughError:
         meter.mark()
-    return _Run(cluster, executor, meter)
+    return run, meter
 
 
 def play(case: Case) -> dict[str, Any]:
@@ -244,13 +239,13 @@ def play(case: Case) -> dict[str, Any]:
         journal = SQLJournal(f"sqlite:///{directory}/journal.db")
         journal.create_run("scale", ev.RunCreated(0.0, spec.to_json()))
         if case.history:
-            clock = drive(journal, Case(10_000, case.history, epoch_s=0.6), 0.0).cluster.clock
+            clock = drive(journal, Case(10_000, case.history, epoch_s=0.6), 0.0)[0].cluster.clock
             first = [SlotsOffered(case.workers), Resume({"num_samples": case.history + case.trials})]
         began = time.perf_counter()
-        run = drive(journal, case, clock, first)
+        run, meter = drive(journal, case, clock, first)
         wall_s = time.perf_counter() - began
         journal.close()
-    cluster, executor, meter = run.cluster, run.executor, run.meter
+    cluster, executor = run.cluster, run.executor
     virtual_s = cluster.clock - clock
     counts, loop_s = meter.counts, meter.loop_s
     tenth = max(1, len(meter.suggest_ms) // 10)

@@ -19,10 +19,10 @@ from typing import Any
 import ray
 
 from benchmarks.measure import command_line, percentile, write
+from benchmarks.simulation import Simulation
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.execution.loop import Loop
-from raytune_gp.execution.simulated import SimulatedCluster, SimulatedExecutor
+from raytune_gp.execution.simulated import SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.schedulers import MedianStoppingRule
 from raytune_gp.searchers.asking import Asker
@@ -81,16 +81,13 @@ def write_history(url: str, storage: str, trials: int) -> None:
     )
     journal = SQLJournal(url)
     journal.create_run("history", ev.RunCreated(time.time() - 1e6, spec.to_json()))
-    asker = Asker(RandomSearcher(space), space, seed=0)
-    executor = SimulatedExecutor(SimulatedCluster(curve, slots=64), asker)
-    loop = Loop(
+    Simulation(
         "history",
-        lambda: Experiment(MedianStoppingRule(METRIC), uses_results=False),
         journal,
-        executor,
-    )
-    loop.open()
-    loop.run()
+        SimulatedCluster(curve, slots=64),
+        Asker(RandomSearcher(space), space, seed=0),
+        lambda: Experiment(MedianStoppingRule(METRIC), uses_results=False),
+    ).start().run(turns=None)
     journal.close()
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import simulation
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.codec import event_from_json, event_to_json
 from raytune_gp.errors import StaleTermError
-from raytune_gp.execution.loop import Loop
-from raytune_gp.execution.simulated import Curve, Network, SimulatedCluster, SimulatedExecutor
+from raytune_gp.execution.simulated import Curve, Network, SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Scheduler, UserRequest
 from raytune_gp.schedulers import FIFOScheduler
@@ -133,8 +133,8 @@ def make_spec(**settings: Any) -> ExperimentSpec:
     )
 
 
-class Simulation:
-    """One run in virtual time, whose coordinator can be made to crash and come back."""
+class Simulation(simulation.Simulation):
+    """A run in virtual time on a journal in memory, whose suggestions are numbers, unless told otherwise."""
 
     def __init__(
         self,
@@ -151,45 +151,17 @@ class Simulation:
         snapshot_every: int = 10,
         gpus: Any = None,
     ):
-        self.journal = journal or MemoryJournal()
-        self.journal.create(spec)
-        self.cluster = SimulatedCluster(curve, slots=slots, network=network, seed=seed, gpus=gpus)
-        self.asker = asker or Numbers()
-        self.make = lambda: Experiment(scheduler(), uses_results=uses_results)
-        self.snapshot_every = snapshot_every
-        self.executor: Any = None
-        self.loop: Loop
-        self.connect()
-
-    def connect(self, wrap: Callable[[Any], Any] = lambda executor: executor) -> None:
-        """A (new) coordinator takes the run over."""
-        if self.executor is not None:
-            self.executor.disconnect()
-        self.executor = SimulatedExecutor(self.cluster, self.asker)
-        self.loop = Loop(
+        journal = journal or MemoryJournal()
+        journal.create(spec)
+        super().__init__(
             "run",
-            lambda: self.make(),
-            self.journal,
-            wrap(self.executor),
+            journal,
+            SimulatedCluster(curve, slots=slots, network=network, seed=seed, gpus=gpus),
+            asker or Numbers(),
+            lambda: Experiment(scheduler(), uses_results=uses_results),
             sleep=lambda s: None,
-            snapshot_every=self.snapshot_every,
+            snapshot_every=snapshot_every,
         )
-
-    def start(self, first: Sequence[msg.Input] = ()) -> Simulation:
-        self.loop.open(first)
-        return self
-
-    def run(self, turns: int = 100_000) -> Simulation:
-        """Turn until the run is over; fails where it is not after so many turns."""
-        for _ in range(turns):
-            if self.loop.experiment.is_over:
-                return self
-            self.loop.turn()
-        raise AssertionError(f"not over after {turns} turns: {self.state}")
-
-    @property
-    def state(self) -> Any:
-        return self.loop.experiment.state
 
 
 def replayed(events: Sequence[ev.Event], scheduler: Scheduler | None = None) -> Experiment:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.chaos.crashes import Crash, FragileExecutor, FragileJournal, Plan
+from benchmarks.simulation import Simulation
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.execution.loop import Loop
-from raytune_gp.execution.simulated import Network, SimulatedCluster, SimulatedExecutor
+from raytune_gp.execution.simulated import Network, SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Scheduler
 from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule
@@ -206,35 +206,25 @@ def play(scenario: Scenario, faults: Faults, journal: Any, run: str) -> Run:
 
     fragile = FragileJournal(journal, fails=fails)
     plans = [*map(Plan, faults.crashes), Plan()]
+    options: dict[str, Any] = {"sleep": lambda seconds: None, "snapshot_every": 7}
+    simulation = Simulation(run, fragile, cluster, scenario, scenario.experiment, **options)
     for number, plan in enumerate(plans):
         fragile.plan = plan
-        executor = SimulatedExecutor(cluster, scenario)
-        watched = _Watched(FragileExecutor(executor, plan), fragile, broken)
-        loop = Loop(run, scenario.experiment, fragile, watched, sleep=lambda seconds: None, snapshot_every=7)
+        simulation.connect(
+            lambda executor, plan=plan: _Watched(FragileExecutor(executor, plan), fragile, broken)
+        )
         try:
-            _run(loop)
+            simulation.start().run(MAX_TURNS)
             break
         except Crash as crash:
             met[f"crash {crash}"] += 1
-            executor.disconnect()
-            until = cluster.clock + faults.outages[number]
-            while cluster.step(until):
-                pass
+            simulation.crash(faults.outages[number])
     while cluster.step(None):
         pass  # what is still under way arrives: a release among it ends its worker
     events = [event for _, event in journal.read(run)]
     met += cluster.faults
     points = sum(len(plan.points) for plan in plans)
-    return Run(scenario, cluster, loop.experiment.state, events, points, killed, met, broken)
-
-
-def _run(loop: Loop) -> None:
-    loop.open()
-    for _ in range(MAX_TURNS):
-        if loop.experiment.is_over:
-            return
-        loop.turn()
-    raise TimeoutError(f"not over after {MAX_TURNS} turns")
+    return Run(scenario, cluster, simulation.state, events, points, killed, met, broken)
 
 
 def _death(

@@ -49,10 +49,7 @@ def simulate(plans: Sequence[Plan], outage_s: float = 0.0) -> Simulation:
         try:
             run.start().run()
         except Crash:
-            run.executor.disconnect()
-            until = run.cluster.clock + outage_s
-            while run.cluster.step(until):
-                pass
+            run.crash(outage_s)
     return run
 
 
