@@ -34,7 +34,8 @@ from benchmarks.measure import command_line, write
 from benchmarks.simulation import Simulation
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.execution.simulated import SimulatedCluster, SimulatedExecutor
+from raytune_gp.execution.simulated import SimulatedExecutor
+from raytune_gp.execution.simulated_cluster import SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.messages import Command, Input, Resume, SlotsOffered, Suggest
 from raytune_gp.protocols import Advisor

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from raytune_gp import messages as msg
 from raytune_gp.execution.loop import Loop
-from raytune_gp.execution.simulated import SimulatedCluster, SimulatedExecutor
+from raytune_gp.execution.simulated import SimulatedExecutor
+from raytune_gp.execution.simulated_cluster import SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Advisor
 from raytune_gp.state import RunState

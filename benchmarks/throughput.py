@@ -22,7 +22,7 @@ from benchmarks.measure import command_line, percentile, write
 from benchmarks.simulation import Simulation
 from raytune_gp import events as ev
 from raytune_gp import tune
-from raytune_gp.execution.simulated import SimulatedCluster
+from raytune_gp.execution.simulated_cluster import SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.schedulers import MedianStoppingRule
 from raytune_gp.searchers.asking import Asker

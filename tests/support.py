@@ -12,7 +12,7 @@ from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.codec import event_from_json, event_to_json
 from raytune_gp.errors import StaleTermError
-from raytune_gp.execution.simulated import Curve, Network, SimulatedCluster
+from raytune_gp.execution.simulated_cluster import Curve, Network, SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Scheduler, UserRequest
 from raytune_gp.schedulers import FIFOScheduler

@@ -18,7 +18,7 @@ from benchmarks.chaos.crashes import Crash, FragileExecutor, FragileJournal, Pla
 from benchmarks.simulation import Simulation
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.execution.simulated import Network, SimulatedCluster
+from raytune_gp.execution.simulated_cluster import Network, SimulatedCluster
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Scheduler
 from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule

@@ -17,7 +17,8 @@ from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.errors import StaleTermError
 from raytune_gp.execution.loop import Loop
-from raytune_gp.execution.simulated import Network, SimulatedExecutor
+from raytune_gp.execution.simulated import SimulatedExecutor
+from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.state import RunStatus
 from raytune_gp.trial import Config, TrialStatus
 from tests.core.bench import check_state

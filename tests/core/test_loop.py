@@ -10,7 +10,7 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.errors import JournalError
-from raytune_gp.execution.simulated import Network
+from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.protocols import Decision, Stop
 from raytune_gp.schedulers import FIFOScheduler
 from raytune_gp.state import RunStatus

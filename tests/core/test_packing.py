@@ -16,7 +16,7 @@ from benchmarks.chaos.crashes import Crash, FragileExecutor, FragileJournal, Pla
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.analysis.summary import summary
-from raytune_gp.execution.simulated import GPUs
+from raytune_gp.execution.simulated_cluster import GPUs
 from raytune_gp.packing import MOST, Packing, predicted_peak, share_of
 from raytune_gp.state import RunStatus
 from raytune_gp.trial import Config, TrialStatus

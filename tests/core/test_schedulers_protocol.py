@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raytune_gp import events as ev
-from raytune_gp.execution.simulated import Network
+from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule
 from raytune_gp.state import RunStatus
 from raytune_gp.trial import Config, Metric, Trial, TrialStatus

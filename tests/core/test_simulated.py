@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from raytune_gp import messages as msg
-from raytune_gp.execution.simulated import MAX_INPUTS, Network, SimulatedCluster, SimulatedExecutor
+from raytune_gp.execution.simulated import MAX_INPUTS, SimulatedExecutor
+from raytune_gp.execution.simulated_cluster import Network, SimulatedCluster
 from raytune_gp.failures import FailureKind
 from raytune_gp.trial import CheckpointRecord
 from tests.support import Numbers, Simulation, flat_curve, make_spec

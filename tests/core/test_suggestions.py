@@ -9,7 +9,7 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.crew import STARTING_S
-from raytune_gp.execution.simulated import Network
+from raytune_gp.execution.simulated_cluster import Network
 from tests.core.bench import Bench, kinds
 from tests.support import Numbers, Simulation, make_spec, noisy_curve
 

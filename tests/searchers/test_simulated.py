@@ -15,7 +15,7 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.execution.simulated import Network
+from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.experiment import Experiment
 from raytune_gp.schedulers import FIFOScheduler
 from raytune_gp.searchers.asking import Asker
