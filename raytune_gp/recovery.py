@@ -22,6 +22,10 @@ __all__ = ["EVERY", "Snapshots", "state_of"]
 EVERY = 50_000
 """A part of the snapshot is taken after so many events."""
 
+MANY = 1_000
+"""Or sooner, once so many trials have finished, and no fewer than have not, which are in every part: the loop
+stands still while it takes one."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +48,7 @@ def state_of(journal: Journal, run: str) -> RunState:
 class Snapshots:
     """Brings the experiment of `run` back, and takes the parts of its snapshot as it goes on.
 
-    Each is taken after `every` events.
+    Each is taken after `every` events, or MANY finished trials.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class Snapshots:
         self._journal, self._run, self._make, self._every = journal, run, make_experiment, every
         self._position = -1
         self._observed = 0
-        self._tried = -1
+        self._tried, self._refused = -1, 0
 
     def recover(self) -> Experiment:
         """The experiment as the journal has it, with connections called for, as `Experiment.replay`."""
@@ -63,7 +67,7 @@ class Snapshots:
             if found is not None:
                 thawing, position = found
                 experiment = self._restored(thawing, position)
-        self._tried = -1
+        self._tried, self._refused = -1, 0
         experiment.replay(event for _, event in self._journal.read(self._run, experiment.state.index))
         return experiment
 
@@ -88,12 +92,12 @@ class Snapshots:
     def take(self, experiment: Experiment, term: int, events: Sequence[ev.Event]) -> None:
         """Take the next part where it is time; `events` are committed, and the last ones of the state.
 
-        A journal that refuses it is asked again after the next events: a snapshot is not waited for.
+        A journal that refuses it is asked again after as many more: a snapshot is not waited for.
         """
         state = experiment.state
-        if state.index - max(self._position, self._tried) < self._every or not events:
+        if not events or not self._is_time(state):
             return
-        self._tried = state.index
+        self._tried, self._refused = state.index, len(state.changed)
         scheduler = experiment.scheduler
         try:
             known = (
@@ -112,7 +116,13 @@ class Snapshots:
             )
             return
         self._position, self._observed = state.index, len(state.observations)
+        self._refused = 0
         state.changed.clear()
+
+    def _is_time(self, state: RunState) -> bool:
+        if state.index - max(self._position, self._tried) >= self._every:
+            return True
+        return len(state.changed) - self._refused >= max(MANY, state.unfinished)
 
 
 def _thaw(journal: Journal, run: str) -> tuple[Thawing, int] | None:

@@ -201,12 +201,11 @@ class RunState:
         self.status, self.reason = RunStatus.RUNNING, ""
         self.crew.losses_in_a_row = self.starts = 0
         for trial in self.trials.values():
-            trial.forgive()
-            trial.due_at = None
-        self.changed.update(observation.trial_id for observation in self.observations)
+            if trial.forgive() and trial.status.is_finished:
+                self.changed.add(trial.id)
         self.unheard.expect(self.spec, self.trials.values())
         if "metrics" in event.changes:
-            value_again(self.spec, self.trials, self.observations)
+            self.changed |= value_again(self.spec, self.trials, self.observations)
             self.leader = None
             for observation in self.observations:
                 self._rank(self.trials[observation.trial_id])

@@ -249,9 +249,12 @@ class Trial:
         """How many attempts failed by what it cannot be blamed for."""
         return self.tally.total() - self.failures
 
-    def forgive(self) -> None:
-        """Forget the failures that it cannot be blamed for."""
-        self.tally = Counter({kind: count for kind, count in self.tally.items() if policy_of(kind).blamed})
+    def forgive(self) -> bool:
+        """Forget the failures that it cannot be blamed for, and the wait after them; whether it had any."""
+        blamed = Counter({kind: count for kind, count in self.tally.items() if policy_of(kind).blamed})
+        changed = self.due_at is not None or blamed != self.tally
+        self.tally, self.due_at = blamed, None
+        return changed
 
     @property
     def step(self) -> int:

@@ -64,8 +64,14 @@ class Unheard:
             del self.silent[MOST:]
 
 
-def value_again(spec: ExperimentSpec, trials: Mapping[str, Trial], observations: list[Observation]) -> None:
-    """Give a value to the trials that reported the metric of now, where the one before was a slip."""
+def value_again(
+    spec: ExperimentSpec, trials: Mapping[str, Trial], observations: list[Observation]
+) -> set[str]:
+    """Give a value to the trials that reported the metric of now, where the one before was a slip.
+
+    Returns the ids of these trials.
+    """
+    given = set()
     for position, observation in enumerate(observations):
         if observation.failure not in _WITHOUT_METRIC:
             continue
@@ -75,8 +81,10 @@ def value_again(spec: ExperimentSpec, trials: Mapping[str, Trial], observations:
             continue
         observations[position] = Observation(trial.config, objective, trial.id, failure)
         trial.objective = objective
+        given.add(trial.id)
         if observation.failure == FailureKind.TIMEOUT:
             trial.status = TrialStatus.STOPPED
             trial.reason = (trial.reason or "").partition(WITHOUT_VALUE)[0] or None
         elif trial.status is TrialStatus.FAILED:
             trial.status, trial.reason = TrialStatus.COMPLETED, None
+    return given

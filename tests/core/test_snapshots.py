@@ -14,15 +14,17 @@ import pytest
 from benchmarks.chaos.rounds import Faults, draw, draw_faults, play
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp import recovery
 from raytune_gp.codec import event_from_json, event_to_json
 from raytune_gp.crew import Due
 from raytune_gp.errors import JournalError, StaleTermError
 from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.experiment import Experiment
+from raytune_gp.failures import FailureKind
 from raytune_gp.protocols import Scheduler
 from raytune_gp.recovery import Snapshots, state_of
 from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule
-from raytune_gp.snapshots import VERSION, Part, digest_of
+from raytune_gp.snapshots import VERSION, Part, Thawing, digest_of
 from raytune_gp.state import RunState
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.trial import Config, Metric
@@ -131,6 +133,48 @@ def test_through_random_faults() -> None:
         check_at_every_index(rows, lambda made=scenario: made.experiment().scheduler, 5)
         journal.close()
     assert crashed > 8
+
+
+# --- what a part costs ---
+
+
+def trials_in(part: Part) -> list[str]:
+    """The ids of the trials that a part has."""
+    thawing = Thawing()
+    thawing.take(part.body)
+    return list(thawing.state().trials)
+
+
+def test_no_part_has_many_finished_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few events each of them made, for the loop stands still meanwhile."""
+    monkeypatch.setattr(recovery, "MANY", 5)
+    run = Simulation(make_spec(num_samples=40), flat_curve(), slots=2, snapshot_every=10_000).start().run()
+    sizes = [len(trials_in(part)) for part in run.journal.snapshot]
+    assert len(sizes) == 40 // 5
+    assert max(sizes) <= 5 + 2 + 2, "beside those that run, and whose end came in the same turn"
+    wide = Simulation(make_spec(num_samples=40), flat_curve(), slots=10, snapshot_every=10_000).start().run()
+    assert len(wide.journal.snapshot) < len(sizes), "those that run are in every part"
+
+
+def test_a_resumption_changes_only_the_trials_that_it_forgives(finished: MemoryJournal) -> None:
+    state = RunState.of(finished.events())
+    state.changed.clear()
+    lost = state.trials["00003"]
+    lost.tally[FailureKind.WORKER_LOST] += 1
+    state.apply(ev.RunResumed(state.now, {"num_samples": 9}))
+    assert state.changed == {"00003"}
+    assert not lost.tally
+
+
+@pytest.mark.parametrize("every", [5, 29])
+def test_trials_that_a_resumption_gives_a_value(every: int) -> None:
+    """The metric was a slip, and the finished trials have the one of now."""
+    spec = make_spec(num_samples=4, metrics=(Metric("slip"),))
+    run = Simulation(spec, flat_curve(), slots=1).start().run()
+    run.connect()
+    run.start([msg.Resume({"num_samples": 8, "metrics": [{"name": "score", "mode": "max"}]})]).run()
+    assert all(trial.objective for trial in run.state.trials.values())
+    check_at_every_index(run.journal.rows, FIFOScheduler, every)
 
 
 # --- snapshots that cannot be used ---
