@@ -8,7 +8,8 @@ from typing import Any
 from raytune_gp.errors import RunFailedError, TrialFailedError
 from raytune_gp.results import ResultGrid
 from raytune_gp.spec import ExperimentSpec
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.urls import default_journal_url, url_for_commands
 

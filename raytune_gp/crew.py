@@ -7,21 +7,18 @@ are put, a command for each key.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import takewhile
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
+from raytune_gp.due import Due
 
-__all__ = ["STARTING_S", "Crew", "Due", "Worker", "WorkerStatus"]
+__all__ = ["STARTING_S", "Crew", "Worker", "WorkerStatus"]
 
 STARTING_S = 10.0
 """So long a worker may take to start where it has its resources, in seconds."""
-
-Due = dict[Hashable, msg.Command]
-"""What the world has to be told: a later command under the same key takes the place of an earlier one."""
 
 
 class WorkerStatus(StrEnum):

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from raytune_gp import events as ev
 from raytune_gp.failures import FailureKind, policy_of
 from raytune_gp.spec import ExperimentSpec
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 from raytune_gp.unheard import WITHOUT_VALUE
 from raytune_gp.unreported import reported_instead

@@ -17,7 +17,8 @@ from raytune_gp.endings import TIMEOUT_RULE, after_attempt, after_loss, end_of, 
 from raytune_gp.failures import FailureKind
 from raytune_gp.planning import next_step
 from raytune_gp.protocols import Continue, Exploit, Pause, Scheduler, Stop
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Metric, Trial, TrialStatus
 
 __all__ = ["Experiment"]

@@ -22,7 +22,8 @@ from raytune_gp.recovery import state_of
 from raytune_gp.results import ResultGrid
 from raytune_gp.space import SearchSpace
 from raytune_gp.spec import ExperimentSpec
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal

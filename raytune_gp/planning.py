@@ -14,7 +14,8 @@ from raytune_gp import events as ev
 from raytune_gp.endings import end_of
 from raytune_gp.packing import AUTO
 from raytune_gp.protocols import Scheduler
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import TrialStatus
 from raytune_gp.unreported import never_reported
 

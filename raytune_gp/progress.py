@@ -19,7 +19,8 @@ from raytune_gp.analysis.labels import duration, error_line, number, varied_conf
 from raytune_gp.analysis.summary import summary
 from raytune_gp.crew import STARTING_S, WorkerStatus
 from raytune_gp.spec import in_words
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 
 __all__ = ["Progress", "headline", "trial_line", "view"]

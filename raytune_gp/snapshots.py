@@ -23,10 +23,12 @@ from raytune_gp import __version__
 from raytune_gp import events as ev
 from raytune_gp.codec import SCHEMA_VERSION
 from raytune_gp.crew import Crew, Worker, WorkerStatus
+from raytune_gp.due import call_again
 from raytune_gp.packing import Packing
 from raytune_gp.retention import needed_checkpoints
 from raytune_gp.spec import ExperimentSpec
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.suggestions import ReadySuggestion, Suggestions
 from raytune_gp.trial import CheckpointRecord, History, Observation, Trial, TrialStatus
 from raytune_gp.unheard import Unheard
@@ -217,7 +219,7 @@ class Thawing:
         for trial in trials.values():
             if trial.resume_from is not None or trial.next_checkpoint is not None:
                 state.loans.settle(trial.id, needed_checkpoints(trial))
-        state.call_again()
+        call_again(state)
         return state
 
 

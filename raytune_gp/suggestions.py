@@ -12,7 +12,7 @@ from typing import Any
 
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
-from raytune_gp.crew import Due
+from raytune_gp.due import Due
 from raytune_gp.trial import Config, Observation
 
 __all__ = ["ReadySuggestion", "Suggestions"]

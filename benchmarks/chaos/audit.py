@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmarks.chaos.rounds import Run
 from raytune_gp import events as ev
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 
 __all__ = ["violations"]

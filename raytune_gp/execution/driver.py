@@ -28,7 +28,8 @@ from raytune_gp.execution.searcher_gpu import check_share
 from raytune_gp.execution.starting import HURRIED_S, job_environment, start_limit_s, why_not_started
 from raytune_gp.execution.worker import NAMESPACE, make_worker
 from raytune_gp.spec import ExperimentSpec
-from raytune_gp.state import RunState, RunStatus
+from raytune_gp.state import RunState
+from raytune_gp.status import RunStatus
 from raytune_gp.storage.urls import sqlite_file
 
 __all__ = [

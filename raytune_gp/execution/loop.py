@@ -22,7 +22,7 @@ from raytune_gp.execution.environment import machine, software_versions
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Executor, Journal, UserRequest
 from raytune_gp.recovery import EVERY, Snapshots
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 
 __all__ = ["Loop"]
 

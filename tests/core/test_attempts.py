@@ -15,7 +15,7 @@ from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.experiment import MAX_LOSSES_IN_A_ROW
 from raytune_gp.protocols import Decision, Exploit, Pause, Stop
 from raytune_gp.schedulers import FIFOScheduler
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Trial, TrialStatus
 from tests.core.bench import Bench, kinds
 from tests.support import Simulation, make_spec

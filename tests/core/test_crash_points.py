@@ -19,7 +19,7 @@ from raytune_gp.errors import StaleTermError
 from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.simulated import SimulatedExecutor
 from raytune_gp.execution.simulated_cluster import Network
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Config, TrialStatus
 from tests.core.bench import check_state
 from tests.support import MemoryJournal, Simulation, make_spec, noisy_curve

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from raytune_gp import events as ev
-from raytune_gp.crew import STARTING_S, Crew, Due, Worker, WorkerStatus
+from raytune_gp.crew import STARTING_S, Crew, Worker, WorkerStatus
+from raytune_gp.due import Due
 
 
 def _a_step(crew: Crew, rng: random.Random, now: float, due: Due) -> None:

@@ -53,9 +53,9 @@ def test_every_event_is_registered_exported_and_applied() -> None:
     }
     assert defined == set(ev.Event.registry)
     assert defined < set(ev.__all__)
-    from raytune_gp.state import _APPLY
+    from raytune_gp.transitions import TRANSITIONS
 
-    assert {kind.__name__ for kind in _APPLY} == defined
+    assert {kind.__name__ for kind in TRANSITIONS} == defined
 
 
 def report(metrics: dict[str, Any]) -> ev.Reported:

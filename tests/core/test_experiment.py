@@ -9,7 +9,7 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp.spec import UNLIMITED
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Metric, Trial, TrialStatus
 from tests.core.bench import Bench, kinds
 from tests.support import Simulation, flat_curve, make_spec

@@ -13,7 +13,7 @@ from raytune_gp import messages as msg
 from raytune_gp.codec import event_from_json
 from raytune_gp.failures import POLICIES, FailureKind, counts_against, policy_of
 from raytune_gp.patience import FACTOR, FLOOR_S, Patience
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import TrialStatus
 from tests.core.bench import Bench, kinds
 from tests.support import Simulation, flat_curve, make_spec, replayed

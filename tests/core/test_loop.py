@@ -13,7 +13,7 @@ from raytune_gp.errors import JournalError
 from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.protocols import Decision, Stop
 from raytune_gp.schedulers import FIFOScheduler
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Trial
 from tests.support import MemoryJournal, Numbers, Simulation, flat_curve, make_spec
 

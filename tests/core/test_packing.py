@@ -18,7 +18,7 @@ from raytune_gp import messages as msg
 from raytune_gp.analysis.summary import summary
 from raytune_gp.execution.simulated_cluster import GPUs
 from raytune_gp.packing import MOST, Packing, predicted_peak, share_of
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Config, TrialStatus
 from tests.core.bench import Bench, check_state, kinds
 from tests.support import MemoryJournal, Simulation, flat_curve, make_spec, replayed

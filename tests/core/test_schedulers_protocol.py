@@ -11,7 +11,7 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Config, Metric, Trial, TrialStatus
 from tests.core.fake_schedulers import FreezeThaw, Population, Promotion
 from tests.support import Simulation, make_spec, noisy_curve, replayed

@@ -16,7 +16,7 @@ from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp import recovery
 from raytune_gp.codec import event_from_json, event_to_json
-from raytune_gp.crew import Due
+from raytune_gp.due import Due
 from raytune_gp.errors import JournalError, StaleTermError
 from raytune_gp.execution.simulated_cluster import Network
 from raytune_gp.experiment import Experiment

@@ -18,7 +18,7 @@ from raytune_gp import messages as msg
 from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Continue, Decision, Pause, Stop
 from raytune_gp.schedulers import FIFOScheduler
-from raytune_gp.state import RunStatus
+from raytune_gp.status import RunStatus
 from raytune_gp.trial import Config, Trial, TrialStatus
 from raytune_gp.unheard import MOST, Unheard
 from raytune_gp.unreported import MANY, idle_criteria
