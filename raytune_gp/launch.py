@@ -255,7 +255,7 @@ class Launch:
         from raytune_gp.execution.payload import Payload
         from raytune_gp.execution.placement import Demand
         from raytune_gp.execution.searcher_gpu import gpu_share
-        from raytune_gp.execution.worker import WorkerSettings
+        from raytune_gp.execution.worker_settings import WorkerSettings
 
         spec = self.spec
         trainable = self.trainable

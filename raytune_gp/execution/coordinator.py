@@ -27,7 +27,8 @@ from raytune_gp.execution.loop import Loop
 from raytune_gp.execution.parts import Parts
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.ray_executor import RayExecutor
-from raytune_gp.execution.worker import NAMESPACE, WorkerSettings
+from raytune_gp.execution.worker import NAMESPACE
+from raytune_gp.execution.worker_settings import WorkerSettings
 from raytune_gp.messages import StopRun
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.backup import Backup

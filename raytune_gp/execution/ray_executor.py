@@ -26,7 +26,8 @@ from raytune_gp.execution.growth import has_autoscaler
 from raytune_gp.execution.losses import draining_nodes, kind_of_absence, kind_of_loss
 from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.resources import slots_free, slots_in_all
-from raytune_gp.execution.worker import NAMESPACE, WorkerSettings, make_worker
+from raytune_gp.execution.worker import NAMESPACE, make_worker
+from raytune_gp.execution.worker_settings import WorkerSettings
 from raytune_gp.failures import FailureKind
 from raytune_gp.searchers.asking import Asker
 from raytune_gp.storage.artifacts import Storage

@@ -24,7 +24,8 @@ from raytune_gp.execution.cleaning import look
 from raytune_gp.execution.cluster import actor_names, find_coordinator
 from raytune_gp.execution.payload import BY_VALUE, Payload
 from raytune_gp.execution.placement import Demand
-from raytune_gp.execution.worker import WorkerSettings, make_worker
+from raytune_gp.execution.worker import make_worker
+from raytune_gp.execution.worker_settings import WorkerSettings
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.trainables import quick

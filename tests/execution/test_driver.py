@@ -19,7 +19,7 @@ from raytune_gp.execution import cluster, coordinator, driver
 from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.payload import Payload
-from raytune_gp.execution.worker import WorkerSettings
+from raytune_gp.execution.worker_settings import WorkerSettings
 from raytune_gp.state import RunState
 from raytune_gp.storage.artifacts import Storage
 from tests.support import make_spec
