@@ -8,14 +8,13 @@ import gc
 import os
 import sys
 import uuid
-from pathlib import Path
 
 import psutil
 
 from raytune_gp.execution import reaper
 from raytune_gp.trainable.program import end_processes
 
-__all__ = ["MARK", "Family"]
+__all__ = ["MARK", "Family", "has_children"]
 
 MARK = "RAYTUNE_WORKER_"
 """So the environment variable begins that what a worker starts has, and nothing else."""
@@ -55,7 +54,7 @@ class Family:
 
     def end_children(self) -> str | None:
         """End what a trial has left running, by force at last; what it was, or None for nothing."""
-        if not self._has_children():
+        if not has_children():
             return None
         gc.collect()  # data loaders end their workers when they are collected
         children = _descendants()
@@ -66,12 +65,16 @@ class Family:
         _bury()
         return f"{names[0]} processes ({names[1]})"
 
-    @staticmethod
-    def _has_children() -> bool:
-        """Whether this process has child processes: read from the kernel where it says so, which is fast."""
-        if Path("/proc/thread-self/children").exists():
-            return bool(reaper.children(os.getpid()))
+
+def has_children() -> bool:
+    """Whether this process has child processes, those that have ended and are not waited for among them."""
+    if not hasattr(os, "waitid"):
         return bool(psutil.Process().children())
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # one call, and it takes note of none
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _descendants() -> list[psutil.Process]:

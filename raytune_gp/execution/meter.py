@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from raytune_gp.execution import nvml, reaper
+from raytune_gp.execution.family import has_children
 
 __all__ = ["Meter"]
 
@@ -71,8 +72,8 @@ class Meter:
             self._look_at_gpus({os.getpid(), *started})
             self._look_at_torch()
 
-    def _look_at_host(self, started: Iterable[int]) -> None:
-        resident = psutil.Process().memory_info().rss
+    def _look_at_host(self, started: Collection[int]) -> None:
+        resident = 0 if self._marked and not started else psutil.Process().memory_info().rss
         cpu_s = _cpu_of_this_s() - self._cpu_s
         for pid in started:
             with contextlib.suppress(psutil.Error):
@@ -108,6 +109,8 @@ class Meter:
 
 def _descendants() -> set[reaper.Process]:
     """What this process has started and what that has, as far as it lives."""
+    if not has_children():
+        return set()
     if Path("/proc/thread-self/children").exists():
         return reaper.descendants(os.getpid())
     return {(p.pid, int(1000 * p.create_time())) for p in psutil.Process().children(recursive=True)}

@@ -23,7 +23,7 @@ STACKS: int = signal.SIGRTMIN + 7 if sys.platform == "linux" else 0
 """To this signal a worker answers by writing the stacks of its threads, whoever holds its interpreter. Of the
 real-time signals, which no library uses; 0 where there are none."""
 
-LOOK_S = 0.5
+LOOK_S = 1.0
 KILL_S = 5.0
 STACKS_S = 0.5
 
@@ -146,14 +146,17 @@ def watch(worker: int, pipe: int, mark: str, silence_s: float) -> None:
     """Wait for the worker's end, or end it where it is silent for too long; then end all that it started."""
     facts = stat(worker)
     known: set[Process] = set()
-    heard = time.monotonic()
+    heard, next_look = time.monotonic(), 0.0
     with contextlib.ExitStack() as open_files:
         listening: list[int] = [pipe]
         with contextlib.suppress(OSError):  # tells of the end at once, though children may hold the pipe
             listening.append(os.pidfd_open(worker))
             open_files.callback(os.close, listening[-1])
         while facts is not None and alive((worker, facts[2])):
-            ready, _, _ = select.select(listening, (), (), LOOK_S)
+            if time.monotonic() >= next_look:
+                known = {p for p in known if alive(p)} | descendants(worker)
+                next_look = time.monotonic() + LOOK_S
+            ready, _, _ = select.select(listening, (), (), max(0.0, next_look - time.monotonic()))
             if pipe in ready:
                 words = os.read(pipe, 1 << 16).split()
                 if not words:
@@ -161,7 +164,6 @@ def watch(worker: int, pipe: int, mark: str, silence_s: float) -> None:
                 elif words[-1].endswith(b";"):
                     silence_s = float(words[-1][:-1])
                 heard = time.monotonic()
-            known = {p for p in known if alive(p)} | descendants(worker)
             if time.monotonic() - heard > silence_s:
                 with contextlib.suppress(OSError):
                     os.kill(worker, STACKS)

@@ -42,13 +42,8 @@ SWITCH_S = 0.0002
 trial share one process; a report must not wait for a message, nor a message for the trial."""
 
 GATHER_S = 0.03
-"""So often a stream looks for reports, which are sent together; the end of a trial is sent at once."""
-
-GATHER_MOST_S = 0.25
-"""So often it looks where the trial has been silent for long: each look is CPU time that training lacks."""
-
-GATHER_SHARE = 1 / 8
-"""A report waits for no more than this share of the time since the one before, up to that."""
+"""A report that comes sooner than this after others were sent waits, and is sent with those that follow; any
+other is sent at once, and so is the end of a trial."""
 
 ORPHAN_S = 600.0
 """So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
@@ -78,6 +73,8 @@ class Worker:
         self._outbox = Outbox(worker_id)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
+        self._all_read = False
+        self._streams = 0
         self._term = 0
         self._reached = time.monotonic()
         # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
@@ -99,6 +96,7 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         self._term = max(self._term, term)
+        self._news.set()  # a stream of a lower term ends
         await asyncio.to_thread(self._settings.foreign.prepare)
         return {
             "node": ray.get_runtime_context().get_node_id(),
@@ -112,29 +110,37 @@ class Worker:
         return self._settings.coordinator, time.monotonic() - self._reached
 
     async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
-        """Batches of items behind `after_seq`, as they come; a coordinator of a higher term ends it."""
-        cursor, spoke = after_seq, time.monotonic()
-        while term >= self._term:
+        """Batches of items behind `after_seq`, as they come. A higher term ends it, and so does a later
+        stream: one alone says whether all is read."""
+        if term < self._term:
+            return
+        self._streams += 1
+        cursor, own = after_seq, self._streams
+        self._news.set()
+        while term >= self._term and own == self._streams:
             self._news.clear()
+            self._all_read = True  # said before it is read, so that what comes in between is news
             items = self._outbox.read(cursor)
-            if items:
-                cursor, spoke = items[-1].seq, time.monotonic()
-                yield items
-            if not items or items[-1].kind != "ended":
-                look_s = GATHER_SHARE * (time.monotonic() - spoke)
+            if not items:
+                await self._news.wait()
+                continue
+            self._all_read = False
+            cursor = items[-1].seq
+            yield items
+            if items[-1].kind != "ended":
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), min(max(look_s, GATHER_S), GATHER_MOST_S))
-                    spoke = time.monotonic()  # an attempt begins, or has ended
+                    await asyncio.wait_for(self._news.wait(), GATHER_S)
 
     async def acknowledge(self, seq: int, term: int) -> None:
         """Items up to `seq` are in the journal."""
         if term >= self._term:
+            self._reached = time.monotonic()
             self._outbox.acknowledge(seq)
 
     async def start(self, command: Start, term: int) -> None:
         """Run an attempt, unless it was ever started here, or another one is running."""
-        if term >= self._term and self._attempts.begin(command):
-            self._news.set()
+        if term >= self._term:
+            self._attempts.begin(command)
 
     async def interrupt(self, command: Interrupt, term: int) -> None:
         """End the attempt at its next report; it may not have been started yet."""
@@ -155,25 +161,33 @@ class Worker:
             controller.abort.remote()
 
     def _said(self, kind: str) -> None:
-        """An item is in the outbox. Only an attempt's end wakes the stream: a report must cost nothing."""
-        if self._loop is not None and kind == "ended":
+        """An item is in the outbox: wake a stream that has read all. One that gathers looks by itself."""
+        if self._loop is not None and (self._all_read or kind == "ended"):
+            self._all_read = False
             self._loop.call_soon_threadsafe(self._news.set)
 
     # --- the watchdog ---
 
     def _watch(self) -> None:
-        """Ping the coordinator; leave once it is dead and none takes its place, or silent for too long."""
+        """Ping the coordinator unless it has just been heard of; leave once it is dead and none takes its
+        place, or silent for too long."""
+        coordinator: Any = None
         dead_since: float | None = None
         while True:
             time.sleep(PING_S)
+            if time.monotonic() - self._reached < PING_S:
+                dead_since = None
+                continue
             try:
-                coordinator: Any = ray.get_actor(self._settings.coordinator, NAMESPACE)
+                if coordinator is None:
+                    coordinator = ray.get_actor(self._settings.coordinator, NAMESPACE)
                 hello = ray.get(coordinator.hello.remote(), timeout=5 * PING_S)
                 if hello["run_id"] == self._run_id:
                     self._reached, dead_since = time.monotonic(), None
                 else:  # another run has taken the name: that of this worker has nobody any more
-                    dead_since = dead_since or time.monotonic()
+                    coordinator, dead_since = None, dead_since or time.monotonic()
             except (ray.exceptions.ActorDiedError, ValueError):
+                coordinator = None  # another one may take its name
                 dead_since = dead_since or time.monotonic()
             except Exception:
                 dead_since = None
