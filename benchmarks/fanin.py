@@ -1,17 +1,20 @@
 """How many reports a second one coordinator takes from many light actors on Ray.
 
-    python -m benchmarks.fanin --agents 50 --out benchmarks/results/fanin.json
+    python -m benchmarks.fanin --out benchmarks/results/fanin.json
 
-Each trial is a worker, a process of its own. Once all are there they report at a steady rate, one rate after
-another. Actors, coordinator, driver and Ray's own processes share this machine: where its CPUs are busy, what
-is measured is the machine. A report's time is read on the worker's clock, its decision's on the
-coordinator's.
+Each trial is a worker, a process of its own, which Ray starts two at a time. Once all are there they report
+at a steady rate, one rate after another. Actors, coordinator, driver and Ray's own processes share this
+machine: where its CPUs are busy, what is measured is the machine. A report's time is read on the worker's
+clock, its decision's on the coordinator's. What Ray's processes do for its own observation is turned off
+(`QUIET`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -27,8 +30,27 @@ from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.execution.worker import NAMESPACE
 
-PAUSE_S = 3.0
+QUIET = {
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_event_stats": "0",
+    "RAY_core_worker_internal_heartbeat_ms": "10000",
+    "RAY_raylet_death_check_interval_milliseconds": "10000",
+    "RAY_report_worker_backlog_interval_ms": "10000",
+    "RAY_grpc_client_check_connection_status_interval_milliseconds": "10000",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_grpc_keepalive_time_ms": "600000",
+    "MALLOC_ARENA_MAX": "2",
+}
+"""Settings of Ray for hundreds of processes on a few cores: its metrics, task events, statistics and memory
+monitor off, its heartbeats each ten seconds, and time for a process to start."""
+
+PAUSE_S = 5.0
 """Between two rates, for what still waits."""
+
+SETTLE_S = 2.0
+"""An agent that has come may say so before it is stopped."""
 
 EDGE = 0.1
 """This share of a rate's first reports, and of its last, is left out: not all agents report yet, or still."""
@@ -51,8 +73,37 @@ def steady(
         time.sleep(PAUSE_S)
 
 
+class Patience(threading.Thread):
+    """Has the agents that are there wait without the CPU, by SIGSTOP, until all `agents` are.
+
+    An actor of Ray looks for signals a hundred times a second: hundreds that only wait leave no CPU for those
+    that are to start.
+    """
+
+    def __init__(self, meeting: Path, agents: int) -> None:
+        super().__init__(daemon=True)
+        self._meeting, self._agents = meeting, agents
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        there: list[Path] = []
+        while len(there) < self._agents and not self._over.wait(1.0):
+            there = list(self._meeting.iterdir())
+            for agent in there:
+                if time.time() - agent.stat().st_mtime > SETTLE_S:
+                    os.kill(int(agent.name), signal.SIGSTOP)
+        self.end()
+
+    def end(self) -> None:
+        """Let all go on."""
+        self._over.set()
+        for agent in self._meeting.iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(agent.name), signal.SIGCONT)
+
+
 class Observer(threading.Thread):
-    """Reads each half second what CPU time coordinator, agents and the machine have taken.
+    """Reads each second what CPU time coordinator, agents and the machine have taken.
 
     `meeting` is the directory in which agents leave the numbers of their processes.
     """
@@ -75,7 +126,7 @@ class Observer(threading.Thread):
                 return
             self.least_free_mb = min(self.least_free_mb, psutil.virtual_memory().available / 1e6)
             self.samples.append((time.time(), own, agents, sum(whole) - whole.idle - whole.iowait))
-            time.sleep(0.5)
+            time.sleep(1.0)
 
     @staticmethod
     def _find() -> psutil.Process:
@@ -110,6 +161,7 @@ def figures(reports: Sequence[ev.Reported], offered: float, observer: Observer) 
     made, taken = [r.time for r in reports], [r.at for r in reports]
     delays = [1000 * (r.at - r.time) for r in reports]
     turns = len({r.at for r in reports})
+    shares = observer.shares(percentile(made, EDGE), percentile(taken, 1 - EDGE))
     return {
         "offered_per_s": offered,
         "made_per_s": per_second(made),
@@ -119,7 +171,8 @@ def figures(reports: Sequence[ev.Reported], offered: float, observer: Observer) 
         "report_to_decision_ms": {
             name: round(percentile(delays, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))
         },
-        **observer.shares(percentile(made, EDGE), percentile(taken, 1 - EDGE)),
+        "coordinator_cpu_ms_a_report": round(1000 * shares["coordinator_cpus"] / per_second(taken), 3),
+        **shares,
     }
 
 
@@ -130,28 +183,36 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each rate")
     arguments = parser.parse_args()
     agents, rates, seconds = arguments.agents, arguments.rates, arguments.seconds
+    os.environ.update(QUIET)
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as directory:
         meeting = Path(directory, "meeting")
         meeting.mkdir()
         observer = Observer(meeting)
         observer.start()
+        patience = Patience(meeting, agents)
+        patience.start()
         url = f"sqlite:///{directory}/journal.db"
         began = time.time()
-        results = tune.run(
-            tune.with_parameters(steady, meeting=str(meeting), agents=agents, rates=rates, seconds=seconds),
-            config={"x": tune.uniform(0, 1)},
-            metric="score",
-            mode="max",
-            search_alg="random",
-            num_samples=agents,
-            max_concurrent_trials=agents,
-            resources_per_trial={"cpu": 1 / agents},
-            name="fanin",
-            storage_path=directory,
-            journal=url,
-            verbose=0,
-        )
+        try:
+            results = tune.run(
+                tune.with_parameters(
+                    steady, meeting=str(meeting), agents=agents, rates=rates, seconds=seconds
+                ),
+                config={"x": tune.uniform(0, 1)},
+                metric="score",
+                mode="max",
+                search_alg="random",
+                num_samples=agents,
+                max_concurrent_trials=agents,
+                resources_per_trial={"cpu": 1 / agents},
+                name="fanin",
+                storage_path=directory,
+                journal=url,
+                verbose=0,
+            )
+        finally:
+            patience.end()
         assert results.num_errors == 0
         events = events_of(url, "fanin")
     ray.shutdown()
