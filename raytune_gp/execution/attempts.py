@@ -63,11 +63,11 @@ class Attempts:
         self._leaving = False
         self._ending = threading.Lock()
 
-    def begin(self, command: Start) -> bool:
-        """Begin an attempt, and return whether it does: not if it was begun before, or another one runs."""
+    def begin(self, command: Start) -> None:
+        """Begin an attempt, unless it was begun before, or another one runs."""
         key = (command.trial, command.attempt)
         if self.current is not None or key in self._begun or self._leaving:
-            return False
+            return
         self.current = key
         self._begun.add(key)
         settings = self._settings
@@ -79,7 +79,6 @@ class Attempts:
         self.session, self.command = session, command
         name = f"raytune-trial-{command.trial}"
         threading.Thread(target=self._attempt, args=(command, session), name=name, daemon=True).start()
-        return True
 
     def interrupt(self, command: Interrupt) -> None:
         """End the attempt at its next report; it may not have begun yet."""
