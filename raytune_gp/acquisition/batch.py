@@ -13,15 +13,17 @@ import numpy as np
 from scipy.special import ndtri
 
 from raytune_gp.acquisition.logei import LogEI, log_ei
-from raytune_gp.acquisition.optimize import Candidate, Pool, draw_pool, maximise
+from raytune_gp.acquisition.optimize import Acquisition, Candidate, Nearby, Pool, draw_pool, maximise
 from raytune_gp.acquisition.region import Region, Taken, sobol
 from raytune_gp.acquisition.weights import LogWeight, WeightedLogEI
+from raytune_gp.surrogate.nearby import NearbyPosterior
 from raytune_gp.surrogate.pending import PendingPosterior, Watched
 from raytune_gp.surrogate.posterior import GPPosterior
 
 __all__ = ["GreedyBatch"]
 
 _SAMPLES = 16  # joint draws of the pending values
+_NEARBY_FROM = 1000  # points, known and pending, from which climbs go by the posterior of what is near
 _POOLS = 4  # pools kept: a run with more grid cells draws them again, the same ones
 
 
@@ -69,7 +71,19 @@ class GreedyBatch:
         pool = self._pool(region)
         values = pool.values(posterior, incumbents)
         acquisition = WeightedLogEI(improvement, self._weights)
-        return maximise(acquisition, region, pool.pool, values, taken=taken, rng=rng), improvement
+        nearby = self._nearby(posterior, incumbents) if len(posterior.points) >= _NEARBY_FROM else None
+        found = maximise(acquisition, region, pool.pool, values, taken=taken, rng=rng, nearby=nearby)
+        return found, improvement
+
+    def _nearby(self, posterior: PendingPosterior, incumbents: np.ndarray) -> Nearby:
+        """What costs less than log EI under `posterior` with its weights, and holds near given points."""
+        means = posterior.weights
+
+        def about(x: np.ndarray) -> Acquisition:
+            improvement = LogEI(NearbyPosterior.about(x, posterior, means), incumbents)
+            return WeightedLogEI(improvement, [weight.near(x) for weight in self._weights])
+
+        return about
 
     def _draw(self, rng: np.random.Generator) -> tuple[PendingPosterior, np.ndarray]:
         """The posterior given fresh draws of the pending values, and the incumbents that these may raise."""

@@ -8,12 +8,15 @@ posterior f gives P(feasible at x) = P(f(x) + ε > ½). Expected improvement is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import log_ndtr
 
 from raytune_gp.acquisition.logei import Posterior
+from raytune_gp.surrogate.nearby import NearbyPosterior
+from raytune_gp.surrogate.pending import PendingPosterior
+from raytune_gp.surrogate.posterior import GPPosterior
 
 __all__ = ["Feasibility"]
 
@@ -41,3 +44,10 @@ class Feasibility:
         value = log_ndtr(z)
         slope = np.exp(-0.5 * z * z - _LOG_SQRT_2PI - value)
         return value, pull_back((slope / deviation)[:, None], -0.5 * slope * z / deviation**2)
+
+    def near(self, x: np.ndarray) -> Feasibility:
+        """By a posterior that costs less and holds near points `x` (b x d)."""
+        if not isinstance(self.posterior, GPPosterior):
+            return self
+        whole = PendingPosterior.of(self.posterior)
+        return replace(self, posterior=NearbyPosterior.about(x, whole, whole.weights))

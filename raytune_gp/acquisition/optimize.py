@@ -3,10 +3,15 @@
 From a pool of quasi-random points and perturbations of the best configs so far the best few climb by batched
 L-BFGS in the continuous columns (wide integer columns relaxed), then move level by level in the
 discrete ones, each column in turn. The best point that is not taken wins.
+
+Where the function is dear, climbs go over a cheaper one that holds near their starting points. How high
+they have come the dear one says, and what is no higher than its start is given up. Levels are always compared
+by the dear one: of levels that no start has the cheaper one knows too little.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +20,7 @@ import numpy as np
 from raytune_gp.acquisition.ascent import ascend
 from raytune_gp.acquisition.region import Region, Taken, sobol
 
-__all__ = ["Candidate", "Pool", "draw_pool", "maximise"]
+__all__ = ["Acquisition", "Candidate", "Nearby", "Pool", "draw_pool", "maximise"]
 
 
 class Acquisition(Protocol):
@@ -28,11 +33,15 @@ class Acquisition(Protocol):
         """Values (b) and gradients (b x d) there; what is inactive or categorical may have any."""
 
 
+Nearby = Callable[[np.ndarray], Acquisition]
+"""Given points (b x d, NaN where inactive), an acquisition function that costs less and holds near them."""
+
 _SOBOL = 512
 _PERTURBED = 32  # perturbations of each of the best configs so far
 _STARTS = 8
 _ENOUGH, _BEHIND = 1e-3, 1.0  # of log EI: a step that gains so little ends a climb, as does so low a place
 _ROUNDS = 2  # of climbing and sweeping, where there are discrete columns
+_FEW = 3  # starts that go on once all have climbed over a function that holds nearby
 _RELAXED_FROM = 8  # integer columns of more levels climb like continuous ones, then are snapped
 _SWEPT = 24  # discrete columns of more levels are swept about the present one
 
@@ -71,15 +80,19 @@ def maximise(
     *,
     taken: Taken,
     rng: np.random.Generator,
+    nearby: Nearby | None = None,
 ) -> Candidate:
     """The point of `region` with the highest `acquisition` that is not `taken`; `values` are those at `pool`.
 
-    Where all is taken, the best of all, marked `exhausted`.
+    Where all is taken, the best of all, marked `exhausted`. With `nearby` it is that which is climbed.
     """
     x, values = pool.x, _ordered(values)
     if not pool.whole:
-        tops = np.argsort(-values, kind="stable")[:_STARTS]
-        polished, heights = _polish(acquisition, region, x[tops], values[tops])
+        tops = _highest(values, _STARTS)
+        if nearby is None or not _columns(region)[0]:
+            polished, heights = _polish(acquisition, region, x[tops], values[tops])
+        else:
+            polished, heights = _polish_nearby(acquisition, nearby, region, x[tops], values[tops])
         x, values = np.concatenate([polished, x]), np.concatenate([heights, values])
     order = np.argsort(-values, kind="stable")
     for i in order:
@@ -94,6 +107,10 @@ def maximise(
 def _evaluate(acquisition: Acquisition, region: Region, x: np.ndarray) -> np.ndarray:
     """Values (b) at points `x` (b x d); what is not a number counts as the worst."""
     return _ordered(acquisition(region.masked(x)))
+
+
+def _highest(values: np.ndarray, count: int) -> np.ndarray:
+    return np.argsort(-values, kind="stable")[:count]
 
 
 def _ordered(values: np.ndarray) -> np.ndarray:
@@ -114,8 +131,7 @@ def _polish(
     acquisition: Acquisition, region: Region, x: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Climb and sweep from each of `x` (b x d) with `values` (b)."""
-    climbing = [j for j in region.free if _climbs(region, j)]
-    swept = [j for j in region.free if region.columns[j].grid is not None]
+    climbing, swept = _columns(region)
     for _ in range(_ROUNDS if swept else 1):
         before = values.copy()
         if climbing:
@@ -127,22 +143,52 @@ def _polish(
     return x, values
 
 
+def _polish_nearby(
+    acquisition: Acquisition, nearby: Nearby, region: Region, x: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_polish`, climbing over what holds `nearby`; after the first climbs the highest few go on alone."""
+    climbing, swept = _columns(region)
+    for count in (len(x), _FEW):
+        rows = _highest(values, count)
+        slope = nearby(region.masked(x[rows]))
+        x[rows], values[rows] = _climb(acquisition, region, x[rows], values[rows], climbing, slope=slope)
+        rows = _highest(values, _FEW)
+        for j in swept:
+            x[rows], values[rows] = _sweep(acquisition, region, x[rows], values[rows], j)
+    return x, values
+
+
+def _columns(region: Region) -> tuple[list[int], list[int]]:
+    """The columns to climb in, and those to sweep; wide integer columns are both."""
+    climbing = [j for j in region.free if _climbs(region, j)]
+    return climbing, [j for j in region.free if region.columns[j].grid is not None]
+
+
 def _climbs(region: Region, j: int) -> bool:
     column = region.columns[j]
     return column.grid is None or (not column.categorical and len(column.grid) > _RELAXED_FROM)
 
 
 def _climb(
-    acquisition: Acquisition, region: Region, x: np.ndarray, values: np.ndarray, climbing: list[int]
+    acquisition: Acquisition,
+    region: Region,
+    x: np.ndarray,
+    values: np.ndarray,
+    climbing: list[int],
+    *,
+    slope: Acquisition | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """L-BFGS from each of `x` in the columns `climbing`, snapped at the end and kept where it is better."""
+    """L-BFGS from each of `x` in the columns `climbing`, snapped at the end and kept where it is better.
+
+    It climbs over `slope`, or `acquisition` itself, which has the say in what is better.
+    """
     inactive = np.isnan(region.masked(x))
     movable = np.zeros(x.shape, dtype=bool)
     movable[:, climbing] = True
     movable &= ~inactive
 
     def value_and_gradient(points: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return acquisition.with_gradient(np.where(inactive[rows], np.nan, points))
+        return (slope or acquisition).with_gradient(np.where(inactive[rows], np.nan, points))
 
     tops = ascend(value_and_gradient, x, movable=movable, enough=_ENOUGH, behind=_BEHIND)[0]
     climbed = region.settle(tops)

@@ -51,3 +51,7 @@ class Plateaus:
     def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same, and its gradient (b x d): none, but at the edges."""
         return self(x), np.zeros(x.shape)
+
+    def near(self, x: np.ndarray) -> Plateaus:
+        """The same: it costs little."""
+        return self

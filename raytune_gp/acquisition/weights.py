@@ -22,6 +22,9 @@ class LogWeight(Protocol):
     def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (b) and gradients (b x d) there."""
 
+    def near(self, x: np.ndarray) -> LogWeight:
+        """What costs less, if anything does, and holds near points `x` (b x d)."""
+
 
 @dataclass(frozen=True)
 class WeightedLogEI:

@@ -83,6 +83,23 @@ class PendingPosterior:
         """The values drawn at the pending points, s x q."""
         return self.means + (self.factor @ self.normals).T
 
+    @property
+    def weights(self) -> np.ndarray:
+        """What the covariances with all points are multiplied by in the means, (N + q) x s: O(N²s)."""
+        of_pending = self.inverse.T @ self.normals
+        left = np.ascontiguousarray((self.base.whitened - self.cross.T @ of_pending).T)
+        return np.concatenate([self.base.pull_back_half(left).T, of_pending])
+
+    def inverse_factor(self, rows: np.ndarray) -> np.ndarray:
+        """The inverse (m x m) of the lower Cholesky factor of the covariance of values at points `rows`."""
+        base, points = self.base, self.points[rows]
+        floor = NOISE_FLOOR * base.hyperparameters.scale
+        covariance = base.covariance(points, points)
+        covariance.flat[:: len(rows) + 1] += np.where(
+            rows < len(base.scaled), base.hyperparameters.noise, floor
+        )
+        return inverse_of_triangle(cholesky(covariance, lower=True, overwrite_a=True, check_finite=False))
+
     def marginals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (b x s) and variance (b) at points `x` (b x d)."""
         return Watched.of(self, x).marginals(self)

@@ -15,7 +15,7 @@ from raytune_gp.surrogate.features import FeatureMap
 from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.matern import correlation, matern52, root_and_decay
 
-__all__ = ["SMALLEST_VARIANCE", "GPPosterior", "Pullback", "inverse_of_triangle"]
+__all__ = ["SMALLEST_VARIANCE", "GPPosterior", "Pullback", "inverse_of_triangle", "triangle_times"]
 
 SMALLEST_VARIANCE = 1e-12
 """What a variance is at least, where rounding would have it 0 or less."""
@@ -62,8 +62,12 @@ class GPPosterior:
 
     def marginals_of(self, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (b x 1) and variance (b) where `half` (b x N) is the covariance with the known, whitened."""
+        return self.hyperparameters.mean + half @ self.whitened, self.variance_of(half)
+
+    def variance_of(self, half: np.ndarray) -> np.ndarray:
+        """The variance (b) where `half` (b x m) is the covariance with what is conditioned on, whitened."""
         variance = self.hyperparameters.scale - np.einsum("ij,ij->i", half, half)
-        return self.hyperparameters.mean + half @ self.whitened, np.maximum(variance, SMALLEST_VARIANCE)
+        return np.maximum(variance, SMALLEST_VARIANCE)
 
     def pulling_marginals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, Pullback]:
         """`marginals`, and what turns gradients in them (b x 1 and b) into one in `x` (b x d)."""
@@ -121,14 +125,14 @@ class GPPosterior:
 
     def whiten(self, covariance: np.ndarray) -> np.ndarray:
         """Covariances (b x N) with the known points, times the inverse factor's transpose."""
-        return _triangle_times(covariance, self.inverse, transposed=True)
+        return triangle_times(covariance, self.inverse, transposed=True)
 
     def pull_back_half(self, by_half: np.ndarray) -> np.ndarray:
         """The gradient (b x N) in covariances of what has gradient `by_half` (b x N) in the whitened ones."""
-        return _triangle_times(by_half, self.inverse, transposed=False)
+        return triangle_times(by_half, self.inverse, transposed=False)
 
 
-def _triangle_times(rows: np.ndarray, triangle: np.ndarray, *, transposed: bool) -> np.ndarray:
+def triangle_times(rows: np.ndarray, triangle: np.ndarray, *, transposed: bool) -> np.ndarray:
     """`rows` (b x n) times a lower `triangle` (n x n) or its transpose: half the time of a full product."""
     if not rows.size:
         return rows

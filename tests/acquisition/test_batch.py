@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from raytune_gp.acquisition import batch as greedy
 from raytune_gp.acquisition.batch import GreedyBatch
 from raytune_gp.acquisition.feasibility import Feasibility
+from raytune_gp.acquisition.logei import LogEI
+from raytune_gp.acquisition.optimize import Candidate
 from raytune_gp.acquisition.region import Region
-from raytune_gp.acquisition.weights import LogWeight
+from raytune_gp.acquisition.weights import LogWeight, WeightedLogEI
+from raytune_gp.surrogate import nearby
 from raytune_gp.surrogate.features import Column, FeatureMap
 from raytune_gp.surrogate.gp import Hyperparameters
+from raytune_gp.surrogate.pending import PendingPosterior
 from raytune_gp.surrogate.posterior import GPPosterior
 
 COLUMNS = (Column(), Column(), Column((0.25, 0.75), categorical=True))
@@ -59,3 +64,46 @@ def test_more_cells_than_pools_are_kept_get_the_same_pools_again() -> None:
         for _ in range(2)
     ]
     assert rounds[0] == rounds[1]
+
+
+MANY = RNG.random((400, 3))
+MANY[:, 2] = RNG.choice([0.25, 0.75], 400)
+HEIGHTS = np.sin(9 * MANY[:, 0]) - 3 * (MANY[:, 1] - 0.6) ** 2 + 0.3 * (MANY[:, 2] > 0.5)
+BESIDE_MANY = GPPosterior.of(FEATURES, HYPER, MANY, HEIGHTS)
+SOME_FAIL = Feasibility(GPPosterior.of(FEATURES, HYPER, MANY, np.sign(MANY[:, 0] - 0.1)), 0.0, 0.01)
+
+
+@pytest.mark.parametrize("weights", [(), (SOME_FAIL,)], ids=["all feasible", "some fail"])
+def test_beside_many_points_what_is_near_is_climbed_and_the_whole_decides(
+    weights: tuple[LogWeight, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = GreedyBatch(
+        BESIDE_MANY, float(HEIGHTS.max()), MANY[HEIGHTS.argsort()[-3:]], MANY[:5] + 0.01, weights=weights
+    )
+    of_size: list[int] = []
+    factor = PendingPosterior.inverse_factor
+
+    def counted(posterior: PendingPosterior, rows: np.ndarray) -> np.ndarray:
+        of_size.append(len(rows))
+        return factor(posterior, rows)
+
+    def propose(seed: int, nearby_from: int) -> tuple[Candidate, LogEI]:
+        monkeypatch.setattr(greedy, "_NEARBY_FROM", nearby_from)
+        return made.propose(ANYWHERE, lambda _: False, np.random.default_rng(seed))
+
+    monkeypatch.setattr(nearby, "_COUNT", 150)
+    monkeypatch.setattr(PendingPosterior, "inverse_factor", counted)
+    gains = []
+    for i in range(8):
+        exact, improvement = propose(i, 10_000)
+        assert of_size == [], "below the threshold all is as it ever was"
+        (cheap, _), (again, _) = propose(i, 400), propose(i, 400)
+        assert set(of_size) == {150}
+        of_size.clear()
+        np.testing.assert_array_equal(cheap.x, again.x)
+        whole = WeightedLogEI(improvement, weights)
+        assert cheap.value == pytest.approx(float(whole(cheap.x[None])[0]), rel=1e-9)
+        gains.append(cheap.value - exact.value)
+        made.add(exact.x[None])
+    assert np.median(np.abs(gains)) < 1e-3
+    assert min(gains) > -0.1

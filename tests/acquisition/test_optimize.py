@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from raytune_gp.acquisition import optimize
 from raytune_gp.acquisition.ascent import ascend
-from raytune_gp.acquisition.optimize import Candidate, draw_pool
+from raytune_gp.acquisition.optimize import Candidate, Nearby, draw_pool
 from raytune_gp.acquisition.region import Region, Taken, sobol
 from raytune_gp.surrogate.features import Column
 
@@ -21,7 +21,7 @@ FREE3 = np.full(3, np.nan)
 LEVELS = tuple((np.arange(5) + 0.5) / 5)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Utility:
     """A function of tensors as the maximiser takes it, with its gradient by autograd."""
 
@@ -37,6 +37,22 @@ class Utility:
         return values.detach().numpy(), gradient.numpy()
 
 
+@dataclass
+class CountingUtility(Utility):
+    """It counts the points it is asked of, and how often gradients are asked for."""
+
+    points: int = 0
+    gradients: int = 0
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.points += len(x)
+        return super().__call__(x)
+
+    def with_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.gradients += 1
+        return super().with_gradient(x)
+
+
 def never(_: np.ndarray) -> bool:
     return False
 
@@ -46,11 +62,17 @@ def rng() -> np.random.Generator:
 
 
 def maximise(
-    acquisition: Utility, region: Region, *, best: np.ndarray, taken: Taken, rng: np.random.Generator
+    acquisition: Utility,
+    region: Region,
+    *,
+    best: np.ndarray,
+    taken: Taken,
+    rng: np.random.Generator,
+    nearby: Nearby | None = None,
 ) -> Candidate:
     pool = draw_pool(region, best, rng)
     values = acquisition(region.masked(pool.x))
-    return optimize.maximise(acquisition, region, pool, values, taken=taken, rng=rng)
+    return optimize.maximise(acquisition, region, pool, values, taken=taken, rng=rng, nearby=nearby)
 
 
 def rosenbrock(x: np.ndarray, _: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -155,6 +177,44 @@ def test_discrete_columns_are_searched_and_every_answer_lies_on_its_levels() -> 
     found = maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
     np.testing.assert_allclose(found.x, [0.31, 0.64, LEVELS[3]], atol=1e-3)
     assert found.x[1] in wide
+
+
+def test_a_function_that_holds_nearby_is_climbed_in_its_place() -> None:
+    region = Region(
+        (Column(), Column(tuple(np.linspace(0, 1, 101))), Column(LEVELS, categorical=True)), FREE3
+    )
+    whole, asked = CountingUtility(mixed_utility), list[int]()
+
+    def nearby(x: np.ndarray) -> Utility:
+        asked.append(len(x))
+        centre = torch.from_numpy(x[0])
+        return Utility(lambda p: mixed_utility(p) + 0.01 * (p - centre).square().sum(1))
+
+    found = maximise(whole, region, best=np.full((1, 3), 0.5), taken=never, rng=rng(), nearby=nearby)
+    np.testing.assert_allclose(found.x, [0.31, 0.64, LEVELS[3]], atol=0.02)
+    assert found.value == pytest.approx(float(mixed_utility(torch.from_numpy(found.x[None]))[0]), rel=1e-12)
+    assert len(asked) == 2
+    assert asked[0] > asked[1], "the second round is of the highest alone"
+    assert whole.gradients == 0
+    assert whole.points < 800, "the pool, the tops of both rounds, and sweeps of the highest"
+
+
+def test_what_is_higher_by_the_cheap_function_alone_is_given_up() -> None:
+    """It rises where the true one falls: the best of the pool stays."""
+    region = Region((Column(),) * 3, FREE3)
+    utility = Utility(lambda x: -(x - 0.5).square().sum(1))
+    best = np.full((1, 3), 0.4)
+    found = maximise(
+        utility,
+        region,
+        best=best,
+        taken=never,
+        rng=rng(),
+        nearby=lambda _: Utility(lambda x: (x - 0.5).square().sum(1)),
+    )
+    pool = draw_pool(region, best, rng())
+    assert found.value == utility(pool.x).max()
+    assert found.x.tolist() in pool.x.tolist()
 
 
 def test_fixed_columns_stay_where_they_are() -> None:

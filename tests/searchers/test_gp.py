@@ -29,6 +29,7 @@ from raytune_gp.space import (
     uniform,
     when,
 )
+from raytune_gp.surrogate import nearby
 from raytune_gp.trial import Observation
 
 MIXED = SearchSpace(
@@ -182,10 +183,12 @@ def test_gpytorch_on_another_device_fits_the_same() -> None:
 
 
 @pytest.mark.parametrize("failing", [False, True], ids=["all finish", "some fail"])
-def test_more_observations_than_the_posterior_takes_are_thinned(
+def test_more_observations_than_the_posterior_takes_are_thinned_and_searched_by_those_nearby(
     failing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(modelling, "_MOST_POINTS", 60)
+    monkeypatch.setattr(greedy, "_NEARBY_FROM", 60)
+    monkeypatch.setattr(nearby, "_COUNT", 30)
     of_size: list[int] = []
     whole = modelling.GPPosterior.of
 
