@@ -115,9 +115,12 @@ def surrogate_of(
 ) -> Surrogate:
     """The surrogate of what is `known`; hyperparameters in `memory` stay where little is new.
 
-    Raises Uncalibrated, and what the numerics raise.
+    So does the choice of ranks. Raises Uncalibrated, and what the numerics raise.
     """
-    for warp in (OutputWarp, RankWarp):
+    warps: list[type[OutputWarp] | type[RankWarp]] = [OutputWarp, RankWarp]
+    if memory is not None and _still_good(memory, len(known.values), RankWarp):
+        warps.reverse()
+    for warp in warps:
         found = _fitted(known, features, warp.fit(known.values, maximise=maximise), memory, rng, device)
         if _calibrated(found.coverage, int(np.isfinite(known.values).sum())):
             return found
@@ -170,7 +173,7 @@ def _fitted(
     targets = warp.forward(known.values)
     warm = Hyperparameters.from_json(memory, features.dimension, features.plain)
     count = len(targets)
-    if memory is not None and warm is not None and _still_good(memory, count, warp):
+    if memory is not None and warm is not None and _still_good(memory, count, type(warp)):
         hyperparameters, refitted, fitted_to = warm, False, int(memory["observations"])
     else:
         bend = count >= _BENT_FROM * features.dimension
@@ -246,9 +249,9 @@ def _calibrated(coverage: tuple[float, float], count: int) -> bool:
     return bool((np.array(coverage) >= least).all())
 
 
-def _still_good(memory: Mapping[str, Any], count: int, warp: Warp) -> bool:
-    """Whether the hyperparameters in `memory` serve `count` observations warped by `warp`."""
+def _still_good(memory: Mapping[str, Any], count: int, warp: type[Warp]) -> bool:
+    """Whether the hyperparameters in `memory` serve `count` observations warped by a `warp`."""
     fitted = memory.get("observations")
-    if memory.get("warp") != type(warp).__name__ or not isinstance(fitted, int):
+    if memory.get("warp") != warp.__name__ or not isinstance(fitted, int):
         return False
     return count > _REFIT_FROM and fitted <= count < _REFIT_GROWTH * fitted

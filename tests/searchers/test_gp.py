@@ -249,6 +249,31 @@ def test_a_model_that_is_off_is_fitted_to_ranks_and_then_given_up(monkeypatch: p
         assert [p.get("warp") for p in provenance] == (["ranks"] * 2 if doubted == 1 else [None] * 2)
 
 
+def test_ranks_stay_until_there_is_enough_new_to_fit_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    observations = observe(MIXED, 260)
+    fits: list[int] = []
+    fit = modelling.fit
+
+    def counted(features: Any, x: np.ndarray, y: np.ndarray, **options: Any) -> Any:
+        fits.append(len(y))
+        return fit(features, x, y, **options)
+
+    def ask(count: int, memory: Any) -> Any:
+        request = SuggestionRequest(count, 1, start=count, memory=memory)
+        return searcher(MIXED, observations[:count]).suggest(request)
+
+    monkeypatch.setattr(modelling, "fit", counted)
+    verdicts = [False]
+    monkeypatch.setattr(modelling, "_calibrated", lambda *seen: not verdicts or verdicts.pop())
+    first = ask(240, None)
+    second = ask(241, first.memory)
+    assert fits == [240, 240], "the targets as they are, and their ranks"
+    assert [b.suggestions[0].provenance.get("warp") for b in (first, second)] == ["ranks", "ranks"]
+    third = ask(260, second.memory)
+    assert fits[2:] == [260]
+    assert "warp" not in third.suggestions[0].provenance
+
+
 @pytest.mark.parametrize(
     ("coverage", "count", "calibrated"),
     [
