@@ -148,13 +148,16 @@ def _polish_nearby(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`_polish`, climbing over what holds `nearby`; after the first climbs the highest few go on alone."""
     climbing, swept = _columns(region)
+    settled = np.full(len(x), -np.inf)  # values of places whose levels are the best already
     for count in (len(x), _FEW):
         rows = _highest(values, count)
         slope = nearby(region.masked(x[rows]))
         x[rows], values[rows] = _climb(acquisition, region, x[rows], values[rows], climbing, slope=slope)
         rows = _highest(values, _FEW)
-        for j in swept:
+        rows = rows[values[rows] > settled[rows] + _ENOUGH]
+        for j in swept if len(rows) else ():
             x[rows], values[rows] = _sweep(acquisition, region, x[rows], values[rows], j)
+        settled[rows] = values[rows]
     return x, values
 
 
