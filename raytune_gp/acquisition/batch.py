@@ -23,7 +23,7 @@ from raytune_gp.surrogate.posterior import GPPosterior
 __all__ = ["GreedyBatch"]
 
 _SAMPLES = 16  # joint draws of the pending values
-_NEARBY_FROM = 1000  # points, known and pending, from which climbs go by the posterior of what is near
+_NEARBY_FROM = 1500  # points, known and pending, from which climbs over what is near cost clearly less
 _POOLS = 4  # pools kept: a run with more grid cells draws them again, the same ones
 
 
