@@ -40,8 +40,8 @@ _SOBOL = 512
 _PERTURBED = 32  # perturbations of each of the best configs so far
 _STARTS = 8
 _ENOUGH, _BEHIND = 1e-3, 1.0  # of log EI: a step that gains so little ends a climb, as does so low a place
-_ROUNDS = 2  # of climbing and sweeping, where there are discrete columns
-_FEW = 3  # starts that go on once all have climbed over a function that holds nearby
+_ROUNDS = 2  # of climbing and sweeping, where there are discrete columns or climbs go over a cheaper function
+_FEW = 3  # of the highest go on once all have climbed over a cheaper function
 _RELAXED_FROM = 8  # integer columns of more levels climb like continuous ones, then are snapped
 _SWEPT = 24  # discrete columns of more levels are swept about the present one
 
@@ -146,18 +146,26 @@ def _polish(
 def _polish_nearby(
     acquisition: Acquisition, nearby: Nearby, region: Region, x: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`_polish`, climbing over what holds `nearby`; after the first climbs the highest few go on alone."""
+    """`_polish`, climbing over what holds `nearby`, by `acquisition` alone where levels are compared.
+
+    In the second round the highest few go on, and those that the first led astray: where they have come to is
+    then known too.
+    """
     climbing, swept = _columns(region)
-    settled = np.full(len(x), -np.inf)  # values of places whose levels are the best already
-    for count in (len(x), _FEW):
-        rows = _highest(values, count)
-        slope = nearby(region.masked(x[rows]))
-        x[rows], values[rows] = _climb(acquisition, region, x[rows], values[rows], climbing, slope=slope)
-        rows = _highest(values, _FEW)
-        rows = rows[values[rows] > settled[rows] + _ENOUGH]
-        for j in swept if len(rows) else ():
-            x[rows], values[rows] = _sweep(acquisition, region, x[rows], values[rows], j)
-        settled[rows] = values[rows]
+    compared = np.full(len(x), -np.inf)  # values of places whose levels are the best already
+    rows, about = np.arange(len(x)), x
+    for _ in range(_ROUNDS):
+        tops = _tops(nearby(region.masked(about)), region, x[rows], climbing)
+        heights = _evaluate(acquisition, region, tops)
+        astray = heights < values[rows]
+        x[rows], values[rows] = _better(x[rows], values[rows], tops, heights)
+        highest = _highest(values, _FEW)
+        risen = highest[values[highest] > compared[highest] + _ENOUGH]
+        for j in swept if len(risen) else ():
+            x[risen], values[risen] = _sweep(acquisition, region, x[risen], values[risen], j)
+        compared[risen] = values[risen]
+        rows = np.union1d(highest, rows[astray])
+        about = np.concatenate([x[rows], tops[astray]])
     return x, values
 
 
@@ -173,29 +181,24 @@ def _climbs(region: Region, j: int) -> bool:
 
 
 def _climb(
-    acquisition: Acquisition,
-    region: Region,
-    x: np.ndarray,
-    values: np.ndarray,
-    climbing: list[int],
-    *,
-    slope: Acquisition | None = None,
+    acquisition: Acquisition, region: Region, x: np.ndarray, values: np.ndarray, climbing: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """L-BFGS from each of `x` in the columns `climbing`, snapped at the end and kept where it is better.
+    """L-BFGS from each of `x` in the columns `climbing`, snapped at the end and kept where it is better."""
+    climbed = _tops(acquisition, region, x, climbing)
+    return _better(x, values, climbed, _evaluate(acquisition, region, climbed))
 
-    It climbs over `slope`, or `acquisition` itself, which has the say in what is better.
-    """
+
+def _tops(acquisition: Acquisition, region: Region, x: np.ndarray, climbing: list[int]) -> np.ndarray:
+    """Where L-BFGS comes to from each of `x` in the columns `climbing`, snapped."""
     inactive = np.isnan(region.masked(x))
     movable = np.zeros(x.shape, dtype=bool)
     movable[:, climbing] = True
     movable &= ~inactive
 
     def value_and_gradient(points: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return (slope or acquisition).with_gradient(np.where(inactive[rows], np.nan, points))
+        return acquisition.with_gradient(np.where(inactive[rows], np.nan, points))
 
-    tops = ascend(value_and_gradient, x, movable=movable, enough=_ENOUGH, behind=_BEHIND)[0]
-    climbed = region.settle(tops)
-    return _better(x, values, climbed, _evaluate(acquisition, region, climbed))
+    return region.settle(ascend(value_and_gradient, x, movable=movable, enough=_ENOUGH, behind=_BEHIND)[0])
 
 
 def _sweep(

@@ -194,9 +194,20 @@ def test_a_function_that_holds_nearby_is_climbed_in_its_place() -> None:
     np.testing.assert_allclose(found.x, [0.31, 0.64, LEVELS[3]], atol=0.02)
     assert found.value == pytest.approx(float(mixed_utility(torch.from_numpy(found.x[None]))[0]), rel=1e-12)
     assert len(asked) == 2
-    assert asked[0] > asked[1], "the second round is of the highest alone"
     assert whole.gradients == 0
     assert whole.points < 800, "the pool, the tops of both rounds, and sweeps of the highest"
+
+
+def test_those_that_the_cheap_function_leads_astray_climb_again_once_it_is_known_where_to() -> None:
+    region = Region((Column(),) * 3, FREE3)
+    truth = Utility(lambda x: -(x - 0.3).square().sum(1))
+
+    def nearby(x: np.ndarray) -> Utility:
+        seen = bool((x[:, 0] > 0.9).any())
+        return truth if seen else Utility(lambda p: truth.function(p) + 10 * p[:, 0])
+
+    found = maximise(truth, region, best=np.full((1, 3), 0.35), taken=never, rng=rng(), nearby=nearby)
+    np.testing.assert_allclose(found.x, 0.3, atol=1e-3)
 
 
 def test_what_is_higher_by_the_cheap_function_alone_is_given_up() -> None:
