@@ -48,7 +48,7 @@ def test_nothing_is_unpickled_but_a_payload_whose_digest_agrees() -> None:
     }
     assert {f for f in found if f not in loads_objects} == {
         ("execution/coordinator.py", "plan.parts.load"),
-        ("execution/worker.py", "self._settings.trainable.load"),
+        ("execution/attempts.py", "self._settings.trainable.load"),
         ("runfile/plan.py", "load"),
     }, "each is a Payload's, or reads a run file"
     imports = {

@@ -1,7 +1,9 @@
 """From a snapshot to a fitted model: warp, surrogate, whether to trust it, and what failures say.
 
 A surrogate is trusted as long as its leave-one-out intervals hold as many of the known values as they should.
-One that is not is fitted to ranks instead; if that does not help either, `Uncalibrated` says so.
+Where hyperparameters are fitted to a part of these, half of it the best, such a part is the judge: noise that
+is larger among bad configs than among good ones is no fault of a model that is to find better ones. One that
+is not trusted is fitted to ranks instead; if that does not help either, `Uncalibrated` says so.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from raytune_gp.acquisition.feasibility import Feasibility
 from raytune_gp.acquisition.plateaus import Plateaus
 from raytune_gp.acquisition.weights import LogWeight
 from raytune_gp.surrogate.features import Column, FeatureMap
-from raytune_gp.surrogate.fit import fit
+from raytune_gp.surrogate.fit import MOST_POINTS, fit
 from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.posterior import GPPosterior
 from raytune_gp.surrogate.ranks import RankWarp
-from raytune_gp.surrogate.thinning import thinned
+from raytune_gp.surrogate.thinning import half_best, thinned
 from raytune_gp.surrogate.transforms import OutputWarp, Warp
 
 __all__ = ["Known", "Model", "Surrogate", "Uncalibrated", "model_of", "surrogate_of"]
@@ -65,7 +67,8 @@ class Surrogate:
         kept: indices, ascending; all rows where the posterior can take them.
         smoothed: the posterior means at those rows.
         coverage: the shares of the known values in the central 50 and 90 % intervals of what all the others
-            predict.
+            predict; of a part of them where they are more than hyperparameters are fitted to.
+        judged: how many values that is.
         refitted: whether the hyperparameters are new, or those of the memory.
         fitted_to: how many observations were known when they were fitted.
     """
@@ -75,6 +78,7 @@ class Surrogate:
     kept: np.ndarray
     smoothed: np.ndarray
     coverage: tuple[float, float]
+    judged: int
     refitted: bool
     fitted_to: int
 
@@ -122,7 +126,7 @@ def surrogate_of(
         warps.reverse()
     for warp in warps:
         found = _fitted(known, features, warp.fit(known.values, maximise=maximise), memory, rng, device)
-        if _calibrated(found.coverage, int(np.isfinite(known.values).sum())):
+        if _calibrated(found.coverage, found.judged):
             return found
     raise Uncalibrated(
         "central intervals of 50 and 90 % hold {:.0%} and {:.0%} of the known values".format(*found.coverage)
@@ -181,10 +185,14 @@ def _fitted(
         refitted, fitted_to = True, count
     kept = thinned(features, hyperparameters, known.points, targets, _MOST_POINTS, rng)
     posterior = GPPosterior.of(features, hyperparameters, known.points[kept], targets[kept])
-    off = np.abs(posterior.leave_one_out()[np.isfinite(known.values[kept])])
+    judge, judged = posterior, kept
+    if count > MOST_POINTS:
+        judged = half_best(targets, MOST_POINTS, rng)
+        judge = GPPosterior.of(features, hyperparameters, known.points[judged], targets[judged])
+    off = np.abs(judge.leave_one_out()[np.isfinite(known.values[judged])])
     coverage = (float((off < _CENTRAL_50).mean()), float((off < _CENTRAL_90).mean()))
     smoothed = posterior.smoothed(targets[kept])
-    return Surrogate(warp, posterior, kept, smoothed, coverage, refitted, fitted_to)
+    return Surrogate(warp, posterior, kept, smoothed, coverage, len(off), refitted, fitted_to)
 
 
 class _Failures:

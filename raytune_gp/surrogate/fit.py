@@ -20,11 +20,13 @@ from raytune_gp.surrogate.input_warp import InputWarp
 from raytune_gp.surrogate.matern import correlation, root_and_decay
 from raytune_gp.surrogate.thinning import half_best
 
-__all__ = ["fit", "log_density"]
+__all__ = ["MOST_POINTS", "fit", "log_density"]
 
 Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
-_MOST_POINTS = 500  # beyond, hyperparameters are fitted to a subset: a fit's time grows with n³
+MOST_POINTS = 500
+"""Beyond, hyperparameters are fitted to a subset, half of them the best: a fit's time grows with n³."""
+
 _DRAWS = 4  # random starts that are looked at beside the warm one and the prior's median
 _POLISHED = 2  # starts, the best of those looked at, that the optimiser goes on from
 # What says that a covariance has no factor; a GPU without memory, a RuntimeError too, is not that.
@@ -48,8 +50,8 @@ def fit(
     whether plain columns are warped. On a `device` other than "cpu" GPyTorch evaluates. Raises LinAlgError
     where no start has a finite density.
     """
-    if len(x) > _MOST_POINTS:
-        chosen = half_best(y, _MOST_POINTS, rng)
+    if len(x) > MOST_POINTS:
+        chosen = half_best(y, MOST_POINTS, rng)
         x, y = x[chosen], y[chosen]
     warped = features.plain if bend else 0
     density = _density(features, features(x), y, warped, device)

@@ -29,8 +29,9 @@ from raytune_gp.space import (
     uniform,
     when,
 )
+from raytune_gp.surrogate import fit as fitting
 from raytune_gp.surrogate import nearby
-from raytune_gp.trial import Observation
+from raytune_gp.trial import Config, Observation
 
 MIXED = SearchSpace(
     {
@@ -197,11 +198,19 @@ def test_more_observations_than_the_posterior_takes_are_thinned_and_searched_by_
         return whole(features, hyperparameters, x, y)
 
     monkeypatch.setattr(modelling.GPPosterior, "of", counted)
-    observations = observe(MIXED, 600, lambda c: None if failing and c["layers"] == 6 else score(c))
+    rng = np.random.default_rng(1)
+
+    def outcome(config: Config) -> float | None:
+        return None if failing and config["layers"] == 5 else score(config) + 0.2 * rng.standard_normal()
+
+    observations = observe(MIXED, 600, outcome)
     request = SuggestionRequest(0, 2, start=600)
     answers = [searcher(MIXED, observations).suggest(request) for _ in range(2)]
     assert answers[0] == answers[1]
-    assert sorted(set(of_size)) == [60, 500]  # the posterior, and the coarse model that chooses its points
+    assert sorted(set(of_size)) == [
+        60,
+        500,
+    ]  # the posterior; the coarse model that chooses its points, and the judge
     best = answers[0].suggestions[0]
     assert best.provenance["observations"] == 600
     assert best.config["kind"] == "b"
@@ -247,6 +256,26 @@ def test_a_model_that_is_off_is_fitted_to_ranks_and_then_given_up(monkeypatch: p
         provenance = [s.provenance for s in batch.suggestions]
         assert {p["method"].partition(" hold")[0] for p in provenance} == expected
         assert [p.get("warp") for p in provenance] == (["ranks"] * 2 if doubted == 1 else [None] * 2)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_noise_among_bad_configs_makes_no_model_doubtful(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modelling, "MOST_POINTS", 80)
+    monkeypatch.setattr(fitting, "MOST_POINTS", 80)
+    rng = np.random.default_rng(seed)
+
+    def noisy_where_bad(config: Config) -> float:
+        distance = math.hypot(config["x"] - 0.3, config["y"] - 0.6)
+        noise = rng.standard_normal()
+        return -distance + (0.001 * noise if distance < 0.45 else min(0.0, 0.3 * noise))
+
+    space = SearchSpace({"x": uniform(0, 1), "y": uniform(0, 1)})
+    made = searcher(space, observe(space, 300, noisy_where_bad))
+    suggestion = made.suggest(SuggestionRequest(0, 1, start=300)).suggestions[0]
+    assert suggestion.provenance["method"] == "gp", (
+        "by all of them the intervals are too narrow, by the best not"
+    )
+    assert math.hypot(suggestion.config["x"] - 0.3, suggestion.config["y"] - 0.6) < 0.1
 
 
 def test_ranks_stay_until_there_is_enough_new_to_fit_again(monkeypatch: pytest.MonkeyPatch) -> None:
