@@ -193,14 +193,14 @@ def test_stop_criteria_and_stopper(run_settings: dict[str, Any], tmp_path: Path)
 
 def test_a_time_budget_ends_the_run(run_settings: dict[str, Any]) -> None:
     def slow(config: dict[str, Any]) -> None:
-        for _ in range(100):
+        for _ in range(1000):
             time.sleep(0.1)
             tune.report({"score": config["x"]})
 
     began = time.monotonic()
-    limits = {"num_samples": -1, "max_concurrent_trials": 1, "time_budget_s": 6.0}
+    limits = {"num_samples": -1, "max_concurrent_trials": 1, "time_budget_s": 12.0}  # a start may take ten
     results = go(slow, run_settings, name="budget", **limits)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert len(results) >= 1
 
 
