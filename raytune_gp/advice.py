@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from raytune_gp.state import RunState
 from raytune_gp.unreported import idle_criteria
 
 __all__ = ["warnings_of"]
 
 
-def warnings_of(state: RunState) -> dict[str, str]:
+def warnings_of(state: RunState, told: Set[str] = frozenset()) -> dict[str, str]:
     """The warnings that hold now, a sentence or more each, by what they are about.
 
-    The same warning keeps its key while its words may change, as numbers in them do.
+    Those `told` may be left out: to word them anew costs time. The same warning keeps its key while its words
+    may change, as numbers in them do.
     """
-    warnings = {f"stop {name}": warning for name, warning in idle_criteria(state).items()}
+    untold = [name for name in state.spec.stop if f"stop {name}" not in told]
+    warnings = {f"stop {name}": warning for name, warning in idle_criteria(state, untold).items()}
     unshared = state.packing.warning(state.spec.resources, len(state.observations))
     if unshared is not None:
         warnings["gpu"] = unshared

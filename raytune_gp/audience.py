@@ -46,7 +46,7 @@ class Audience:
 
     def _advise(self, state: RunState) -> None:
         """Say once what is amiss."""
-        for about, warning in warnings_of(state).items():
+        for about, warning in warnings_of(state, self._warned).items():
             if about not in self._warned:
                 self._warned.add(about)
                 _say(f"run {self._run!r}: {warning}")

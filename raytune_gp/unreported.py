@@ -57,18 +57,19 @@ def never_reported(state: RunState, workers: int) -> str | None:
     )
 
 
-def idle_criteria(state: RunState) -> dict[str, str]:
-    """What to say, by its name, of each stop criterion that ends no trial, as none reports it.
+def idle_criteria(state: RunState, names: Iterable[str] | None = None) -> dict[str, str]:
+    """What to say, by its name, of each stop criterion, or those of `names`, that ends no trial as none reports it.
 
     Nothing while one may yet. That is found out by a trial that has made many reports, or that is through: by
     itself, for one that another criterion or a scheduler has ended may have had it still to come.
     """
-    if not state.unheard.criteria:
+    idle = [name for name in (state.spec.stop if names is None else names) if name in state.unheard.criteria]
+    if not idle:
         return {}
     heard = next((trial for trial in state.trials.values() if _has_said_all(trial)), None)
     if heard is None:
         return {}
-    return {name: _idle(name, heard) for name in state.spec.stop if name in state.unheard.criteria}
+    return {name: _idle(name, heard) for name in idle}
 
 
 def _idle(name: str, heard: Trial) -> str:
