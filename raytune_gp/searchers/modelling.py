@@ -18,7 +18,7 @@ from raytune_gp.acquisition.feasibility import Feasibility
 from raytune_gp.acquisition.plateaus import Plateaus
 from raytune_gp.acquisition.weights import LogWeight
 from raytune_gp.surrogate.features import Column, FeatureMap
-from raytune_gp.surrogate.fit import MOST_POINTS, fit
+from raytune_gp.surrogate.fit import MOST_FITTED, fit
 from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.posterior import GPPosterior
 from raytune_gp.surrogate.ranks import RankWarp
@@ -186,8 +186,8 @@ def _fitted(
     kept = thinned(features, hyperparameters, known.points, targets, _MOST_POINTS, rng)
     posterior = GPPosterior.of(features, hyperparameters, known.points[kept], targets[kept])
     judge, judged = posterior, kept
-    if count > MOST_POINTS:
-        judged = half_best(targets, MOST_POINTS, rng)
+    if count > MOST_FITTED:
+        judged = half_best(targets, MOST_FITTED, rng)
         judge = GPPosterior.of(features, hyperparameters, known.points[judged], targets[judged])
     off = np.abs(judge.leave_one_out()[np.isfinite(known.values[judged])])
     coverage = (float((off < _CENTRAL_50).mean()), float((off < _CENTRAL_90).mean()))

@@ -20,11 +20,11 @@ from raytune_gp.surrogate.input_warp import InputWarp
 from raytune_gp.surrogate.matern import correlation, root_and_decay
 from raytune_gp.surrogate.thinning import half_best
 
-__all__ = ["MOST_POINTS", "fit", "log_density"]
+__all__ = ["MOST_FITTED", "fit", "log_density"]
 
 Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
-MOST_POINTS = 500
+MOST_FITTED = 500
 """Beyond, hyperparameters are fitted to a subset, half of them the best: a fit's time grows with n³."""
 
 _DRAWS = 4  # random starts that are looked at beside the warm one and the prior's median
@@ -50,8 +50,8 @@ def fit(
     whether plain columns are warped. On a `device` other than "cpu" GPyTorch evaluates. Raises LinAlgError
     where no start has a finite density.
     """
-    if len(x) > MOST_POINTS:
-        chosen = half_best(y, MOST_POINTS, rng)
+    if len(x) > MOST_FITTED:
+        chosen = half_best(y, MOST_FITTED, rng)
         x, y = x[chosen], y[chosen]
     warped = features.plain if bend else 0
     density = _density(features, features(x), y, warped, device)

@@ -260,8 +260,8 @@ def test_a_model_that_is_off_is_fitted_to_ranks_and_then_given_up(monkeypatch: p
 
 @pytest.mark.parametrize("seed", [0, 2])
 def test_noise_among_bad_configs_makes_no_model_doubtful(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modelling, "MOST_POINTS", 80)
-    monkeypatch.setattr(fitting, "MOST_POINTS", 80)
+    monkeypatch.setattr(modelling, "MOST_FITTED", 80)
+    monkeypatch.setattr(fitting, "MOST_FITTED", 80)
     rng = np.random.default_rng(seed)
 
     def noisy_where_bad(config: Config) -> float:
