@@ -77,10 +77,9 @@ class GreedyBatch:
 
     def _nearby(self, posterior: PendingPosterior, incumbents: np.ndarray) -> Nearby:
         """What costs less than log EI under `posterior` with its weights, and holds near given points."""
-        means = posterior.weights
 
         def about(x: np.ndarray) -> Acquisition:
-            improvement = LogEI(NearbyPosterior.about(x, posterior, means), incumbents)
+            improvement = LogEI(NearbyPosterior.about(x, posterior), incumbents)
             return WeightedLogEI(improvement, [weight.near(x) for weight in self._weights])
 
         return about

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -47,7 +48,11 @@ class Feasibility:
 
     def near(self, x: np.ndarray) -> Feasibility:
         """By a posterior that costs less and holds near points `x` (b x d)."""
-        if not isinstance(self.posterior, GPPosterior):
+        if self._whole is None:
             return self
-        whole = PendingPosterior.of(self.posterior)
-        return replace(self, posterior=NearbyPosterior.about(x, whole, whole.weights))
+        return replace(self, posterior=NearbyPosterior.about(x, self._whole))
+
+    @cached_property
+    def _whole(self) -> PendingPosterior | None:
+        """The posterior as a cheaper one is made of it; None where it is one already."""
+        return PendingPosterior.of(self.posterior) if isinstance(self.posterior, GPPosterior) else None

@@ -27,26 +27,22 @@ _TINY = 1e-12  # squared lengthscales: the reach of a place where its share of p
 class NearbyPosterior:
     """f as `whole` has it, in as many variants s, but for the variance.
 
-    `weights` ((N + q) x s) are those of the covariances with all points in the means, `near` (m) the indices
-    of the points that the variance is given, and `inverse` (m x m) the inverse of the lower Cholesky factor
-    of their covariance.
+    `near` (m) are the indices of the points that the variance is given, and `inverse` (m x m) the inverse of
+    the lower Cholesky factor of their covariance.
     """
 
     whole: PendingPosterior
-    weights: np.ndarray
     near: np.ndarray
     inverse: np.ndarray
 
     @classmethod
-    def about(
-        cls, x: np.ndarray, whole: PendingPosterior, weights: np.ndarray, count: int | None = None
-    ) -> NearbyPosterior:
-        """With the `count` points (or all) nearest to `x` (b x d); `weights` are `whole.weights`.
+    def about(cls, x: np.ndarray, whole: PendingPosterior, count: int | None = None) -> NearbyPosterior:
+        """With the `count` points (or all) nearest to `x` (b x d).
 
         Raises LinAlgError where their covariance has no factor.
         """
         near = _nearest(cdist(whole.base.scale(x), whole.points, "sqeuclidean"), count or _COUNT)
-        return cls(whole, weights, near, whole.inverse_factor(near))
+        return cls(whole, near, whole.inverse_factor(near))
 
     def marginals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means (b x s) and variance (b) at points `x` (b x d)."""
@@ -59,7 +55,7 @@ class NearbyPosterior:
         means, variance, half = self._marginals_of(covariance)
 
         def pull_back(by_means: np.ndarray, by_variance: np.ndarray) -> np.ndarray:
-            by_covariance = by_means @ self.weights.T
+            by_covariance = by_means @ self.whole.weights.T
             by_half = -2.0 * by_variance[:, None] * half
             by_covariance[:, self.near] += triangle_times(by_half, self.inverse, transposed=False)
             return pull_back_covariance(by_covariance)
@@ -70,7 +66,7 @@ class NearbyPosterior:
         """Means, variance and the whitened part nearby (b x m) of the `covariance` (b x (N + q))."""
         half = triangle_times(covariance[:, self.near], self.inverse, transposed=True)
         base = self.whole.base
-        return base.hyperparameters.mean + covariance @ self.weights, base.variance_of(half), half
+        return base.hyperparameters.mean + covariance @ self.whole.weights, base.variance_of(half), half
 
 
 def _nearest(distances: np.ndarray, count: int) -> np.ndarray:

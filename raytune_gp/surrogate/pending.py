@@ -12,6 +12,7 @@ keeps the marginals at fixed points up to date, O(N + q) for each of them and ea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cholesky
@@ -83,7 +84,7 @@ class PendingPosterior:
         """The values drawn at the pending points, s x q."""
         return self.means + (self.factor @ self.normals).T
 
-    @property
+    @cached_property
     def weights(self) -> np.ndarray:
         """What the covariances with all points are multiplied by in the means, (N + q) x s: O(N²s)."""
         of_pending = self.inverse.T @ self.normals

@@ -1,13 +1,28 @@
-"""What posteriors are held against: gradients by differences, joint distributions as textbooks have them."""
+"""What posteriors are held against: points of all kinds, gradients by differences, textbook distributions."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from raytune_gp.acquisition.logei import Posterior
+from raytune_gp.surrogate.features import Column, FeatureMap
+from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.posterior import GPPosterior
 
-__all__ = ["check_pulling", "joint"]
+__all__ = ["FEATURES", "HYPER", "check_pulling", "joint", "points"]
+
+LEVELS = (1 / 6, 0.5, 5 / 6)
+FEATURES = FeatureMap([Column(), Column(LEVELS, categorical=True), Column(conditional=True)])
+HYPER = Hyperparameters((0.4, 0.9, 1.7), scale=1.4, noise=0.02, mean=0.3, warps=((1.4, 0.8),))
+
+
+def points(n: int, seed: int) -> np.ndarray:
+    """Points (n x 3) of `FEATURES`, some of them without the last column."""
+    rng = np.random.default_rng(seed)
+    x = rng.random((n, 3))
+    x[:, 1] = rng.choice(LEVELS, n)
+    x[rng.random(n) < 0.4, 2] = np.nan
+    return x
 
 
 def check_pulling(posterior: Posterior, x: np.ndarray, columns: tuple[int, ...]) -> None:

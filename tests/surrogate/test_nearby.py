@@ -10,20 +10,7 @@ from raytune_gp.surrogate.gp import Hyperparameters
 from raytune_gp.surrogate.nearby import NearbyPosterior
 from raytune_gp.surrogate.pending import PendingPosterior
 from raytune_gp.surrogate.posterior import GPPosterior
-from tests.surrogate.reference import check_pulling
-
-LEVELS = (1 / 6, 0.5, 5 / 6)
-FEATURES = FeatureMap([Column(), Column(LEVELS, categorical=True), Column(conditional=True)])
-HYPER = Hyperparameters((0.4, 0.9, 1.7), scale=1.4, noise=0.02, mean=0.3, warps=((1.4, 0.8),))
-
-
-def points(n: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    x = rng.random((n, 3))
-    x[:, 1] = rng.choice(LEVELS, n)
-    x[rng.random(n) < 0.4, 2] = np.nan
-    return x
-
+from tests.surrogate.reference import FEATURES, HYPER, check_pulling, points
 
 X, Y, PLACES = points(300, 0), np.random.default_rng(9).standard_normal(300), points(4, 1)
 KNOWN = PendingPosterior.of(GPPosterior.of(FEATURES, HYPER, X, Y))
@@ -31,7 +18,7 @@ BUSY = KNOWN.extended(points(30, 2)).drawn(np.random.default_rng(3).standard_nor
 
 
 def about(whole: PendingPosterior, count: int) -> NearbyPosterior:
-    return NearbyPosterior.about(PLACES, whole, whole.weights, count)
+    return NearbyPosterior.about(PLACES, whole, count)
 
 
 @pytest.mark.parametrize("whole", [KNOWN, BUSY], ids=["nothing pending", "30 pending"])
@@ -65,7 +52,7 @@ def test_each_place_has_its_share_however_far_off_it_is() -> None:
     )
     whole = PendingPosterior.of(base)
     places = np.array([[0.0, 0.0], [0.95, 0.95]])
-    near = NearbyPosterior.about(places, whole, whole.weights, 40).near
+    near = NearbyPosterior.about(places, whole, 40).near
     assert len(near) == 40
     assert near.tolist() == sorted(set(near.tolist()))
     assert (near >= 500).sum() == 20
@@ -74,7 +61,7 @@ def test_each_place_has_its_share_however_far_off_it_is() -> None:
 def test_points_that_coincide_with_a_place_are_no_trouble() -> None:
     base = GPPosterior.of(FEATURES, HYPER, np.repeat(X[:3], 50, axis=0), np.repeat(Y[:3], 50))
     whole = PendingPosterior.of(base)
-    near = NearbyPosterior.about(X[:3], whole, whole.weights, 60)
+    near = NearbyPosterior.about(X[:3], whole, 60)
     assert len(near.near) == 60
     assert np.isfinite(near.marginals(PLACES)[0]).all()
 

@@ -5,24 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from raytune_gp.surrogate.features import Column, FeatureMap
-from raytune_gp.surrogate.gp import Hyperparameters, MaternGP
+from raytune_gp.surrogate.gp import MaternGP
 from raytune_gp.surrogate.matern import matern52
 from raytune_gp.surrogate.posterior import GPPosterior
-from tests.surrogate.reference import check_pulling, joint
-
-LEVELS = (1 / 6, 0.5, 5 / 6)
-FEATURES = FeatureMap([Column(), Column(LEVELS, categorical=True), Column(conditional=True)])
-HYPER = Hyperparameters((0.4, 0.9, 1.7), scale=1.4, noise=0.02, mean=0.3, warps=((1.4, 0.8),))
-
-
-def points(n: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    x = rng.random((n, 3))
-    x[:, 1] = rng.choice(LEVELS, n)
-    x[rng.random(n) < 0.4, 2] = np.nan
-    return x
-
+from tests.surrogate.reference import FEATURES, HYPER, check_pulling, joint, points
 
 X, Y, NEW = points(20, 0), np.random.default_rng(9).standard_normal(20), points(6, 1)
 
