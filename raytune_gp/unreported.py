@@ -58,7 +58,7 @@ def never_reported(state: RunState, workers: int) -> str | None:
 
 
 def idle_criteria(state: RunState, names: Iterable[str] | None = None) -> dict[str, str]:
-    """What to say, by name, of each stop criterion (or of those `names`) that ends no trial, as none reports it.
+    """What to say, by name, of each stop criterion (or those of `names`) that ends no trial: none reports it.
 
     Nothing while one may yet. That is found out by a trial that has made many reports, or that is through: by
     itself, for one that another criterion or a scheduler has ended may have had it still to come.
