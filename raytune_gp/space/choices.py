@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ from raytune_gp.space.base import Domain
 from raytune_gp.space.plain import NotPlainError, as_plain, is_same, labels, unboxed
 
 __all__ = ["Choice", "GridAxis", "listed"]
+
+_FEWEST_ORDERED = 3  # of two numbers either is next to the other
 
 
 def listed(values: object, what: str) -> tuple[Any, ...]:
@@ -32,7 +35,12 @@ def listed(values: object, what: str) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Choice(Domain):
-    """One of k values of any type; value i sits at (i + .5) / k, and no order is meant."""
+    """One of k values of any type, each in its kth of [0, 1]: in the order given, or in that of its numbers.
+
+    Three finite numbers or more are ordered, whatever the order in which they are listed: `choice([16, 32,
+    64])` is searched as a scale of three steps. How far apart they are plays no part. Anything else is as
+    unlike one choice as another.
+    """
 
     kind = "categorical"
     name = "choice"
@@ -63,9 +71,19 @@ class Choice(Domain):
         return labels(self.choices)
 
     @cached_property
+    def is_ordered(self) -> bool:
+        """Whether the choices are numbers, enough of them for their order to say something."""
+        return self.size >= _FEWEST_ORDERED and all(map(_is_finite_number, self.choices))
+
+    @cached_property
     def positions(self) -> np.ndarray:
         """The place of each choice in [0, 1], k."""
-        return (np.arange(self.size) + 0.5) / self.size
+        return (np.argsort(self._by_place) + 0.5) / self.size
+
+    @cached_property
+    def _by_place(self) -> np.ndarray:
+        """The index of the choice at each place, from the lowest."""
+        return np.argsort(self.choices) if self.is_ordered else np.arange(self.size)
 
     def levels(self) -> list[Any]:
         return list(self.choices)
@@ -94,7 +112,8 @@ class Choice(Domain):
         return self.positions[self._indices(units)]
 
     def _indices(self, units: np.ndarray) -> np.ndarray:
-        return np.clip(np.floor(np.asarray(units) * self.size), 0, self.size - 1).astype(int)
+        places = np.clip(np.floor(np.asarray(units) * self.size), 0, self.size - 1)
+        return self._by_place[places.astype(int)]
 
     @cached_property
     def _lookup(self) -> dict[Any, int]:
@@ -173,26 +192,13 @@ class Choice(Domain):
 
 @dataclass(frozen=True)
 class GridAxis(Choice):
-    """Values that the run goes through one by one; numbers sit in ascending order."""
+    """Values that the run goes through one by one."""
 
     name = "grid_search"
 
-    @cached_property
-    def is_ordered(self) -> bool:
-        """Whether all values are numbers, so that their order says something."""
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.choices)
 
-    @cached_property
-    def _by_place(self) -> np.ndarray:
-        """The index of the value at each place, from the lowest."""
-        return np.argsort(self.choices) if self.is_ordered else np.arange(self.size)
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        return (np.argsort(self._by_place) + 0.5) / self.size
-
-    def _indices(self, units: np.ndarray) -> np.ndarray:
-        return self._by_place[super()._indices(units)]
+def _is_finite_number(value: object) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def _is_hashable(value: object) -> bool:

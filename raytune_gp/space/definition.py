@@ -96,10 +96,7 @@ def _content(value: Any) -> dict[str, Any]:
             return {name: [as_plain(getattr(value, field)) for field in fields]}
     for name, listed in _LISTS.items():
         if type(value) is listed:
-            forms = [value.to_json(choice) for choice in value.choices]
-            if isinstance(value, GridAxis) and value.is_ordered and any(map(is_mark, forms)):
-                raise SpaceError(f"{value} has numbers that JSON cannot hold")
-            return {name: forms}
+            return {name: [value.to_json(choice) for choice in value.choices]}
     if isinstance(value, SampleFrom):
         return {"function": str(value)}
     if isinstance(value, Domain):

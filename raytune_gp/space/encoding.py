@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from raytune_gp.errors import SpaceError
 from raytune_gp.naming import suggestion
 from raytune_gp.space.base import Domain, Kind
+from raytune_gp.space.choices import Choice
 from raytune_gp.space.search_space import Config, SearchSpace
 
 __all__ = ["Dimension", "Encoding"]
@@ -25,13 +26,13 @@ class Dimension:
 
     Attributes:
         name: the flat path of the parameter.
-        kind: "float", "int" or "categorical".
+        kind: "float", "int", "ordinal" (a choice of numbers) or "categorical".
         levels: how many values it has; None where they are a continuum.
         grid: the places of all values, ascending; None where they are more than 1,024.
     """
 
     name: str
-    kind: Kind
+    kind: Kind | Literal["ordinal"]
     levels: int | None
     grid: np.ndarray | None
 
@@ -39,7 +40,7 @@ class Dimension:
 class Encoding:
     """A column of [0, 1] for each dimension of a space: what the searcher chooses, and the grid axes.
 
-    A choice i of k sits at (i + .5) / k; numbers sit on their axis, logarithmic where the domain is. Points
+    A choice has the ith kth of its column; numbers sit on their axis, logarithmic where the domain is. Points
     drawn uniformly from the cube decode to configs with the distributions that the domains' names say.
 
     Attributes:
@@ -183,4 +184,5 @@ class Encoding:
 
 
 def _dimension(name: str, domain: Domain) -> Dimension:
-    return Dimension(name, domain.kind, domain.size, domain.grid())
+    ordered = isinstance(domain, Choice) and domain.is_ordered
+    return Dimension(name, "ordinal" if ordered else domain.kind, domain.size, domain.grid())

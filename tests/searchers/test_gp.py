@@ -124,6 +124,20 @@ def test_predictions_are_in_the_metrics_units_and_near_the_truth(mode: str) -> N
     assert suggestion.config["kind"] == "b"
 
 
+def test_a_choice_of_numbers_is_a_scale_and_one_of_names_is_not() -> None:
+    sizes = [64, 8, 256, 32, 16, 128]
+
+    def predicted(choices: Sequence[Any]) -> float:
+        """What 32, of which nothing is known, is expected to reach between neighbours that are known."""
+        space = SearchSpace({"size": choice(choices), "rate": loguniform(1e-5, 1.0)})
+        known = observe(space, 60, lambda config: math.log2(float(config["size"])))
+        made = searcher(space, [o for o in known if float(o.config["size"]) != 32])
+        return float(made.predict([{"size": choices[3], "rate": 0.01}])[0][0])
+
+    assert predicted(sizes) == pytest.approx(5, abs=0.3)
+    assert abs(predicted([str(size) for size in sizes]) - 5) > 0.3
+
+
 def test_an_answer_is_a_function_of_snapshot_seed_and_request_alone() -> None:
     observations = observe(MIXED, 20)
     request = SuggestionRequest(7, 3, start=20)

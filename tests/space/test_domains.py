@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from raytune_gp import space
 from raytune_gp.errors import SpaceError
-from raytune_gp.space import Domain
+from raytune_gp.space import Choice, Domain
 
 SAMPLE = 4000
 
@@ -267,11 +269,32 @@ def test_choices_tell_true_from_one_and_find_the_unhashable() -> None:
     assert domain.to_unit(np.bool_(True)) == pytest.approx(1.5 / 7)
 
 
-def test_a_grid_of_numbers_is_ordered_and_one_of_names_is_not() -> None:
-    numbers = space.grid_search([10, 0.1, 1])
+@pytest.mark.parametrize("listed", [space.choice, space.grid_search])
+def test_three_numbers_are_ordered_however_they_are_listed(listed: Callable[[list[Any]], Choice]) -> None:
+    numbers = listed([10, 0.1, 1])
+    assert numbers.is_ordered
     assert [numbers.to_unit(v) for v in (0.1, 1, 10)] == pytest.approx([1 / 6, 1 / 2, 5 / 6])
     assert numbers.from_unit(0.9) == 10
-    assert space.grid_search(["b", "a"]).to_unit("b") == 0.25
+    assert numbers.levels() == [10, 0.1, 1]  # a grid goes through them as they stand there
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["c", "b", "a"], ["32", "16", "8"], [2, 1], *([3, 2, odd] for odd in (True, None, math.inf, math.nan))],
+    ids=str,
+)
+def test_other_choices_stay_as_they_are_listed(values: list[Any]) -> None:
+    domain = space.choice(values)
+    assert not domain.is_ordered
+    assert [domain.to_unit(v) for v in values] == pytest.approx(
+        [(i + 0.5) / len(values) for i in range(len(values))]
+    )
+
+
+def test_numbers_of_any_size_are_ordered() -> None:
+    domain = space.choice([10**400, 1, -(10**400)])
+    assert domain.is_ordered
+    assert domain.from_unit(0.0) == -(10**400)
 
 
 def test_labels_are_told_apart_and_free_of_addresses() -> None:
