@@ -10,7 +10,7 @@ import optuna
 from raytune_gp.errors import SpecError
 from raytune_gp.space import Choice, Domain, Float, Integer, SearchSpace
 
-__all__ = ["gp", "tpe", "tpe_univariate"]
+__all__ = ["gp", "suggest", "tpe", "tpe_univariate"]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -28,7 +28,7 @@ class _Study:
         flat: dict[str, Any] = {}
         for name in self._space.order:
             if self._space.is_active(name, flat):
-                flat[name] = _suggest(trial, name, self._space.domains[name])
+                flat[name] = suggest(trial, name, self._space.domains[name])
         return self._space.nested(flat)
 
     def tell(self, ordinal: int, value: float | None) -> None:
@@ -36,7 +36,7 @@ class _Study:
         self._study.tell(self._running.pop(ordinal), value, state=state)
 
 
-def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
+def suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     """The parameter as a user of Optuna writes it."""
     match domain:
         case Choice():
