@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -268,6 +268,24 @@ class ResultGrid:
             usage = {f"usage/{k}": v for k, v in shown(trial.usage).items()}
             rows.append({**_report(trial, target), **ids, **usage, **config})
         return pd.DataFrame(rows)
+
+    def predict(self, configs: Sequence[Config], *, share: float = 0.9) -> pd.DataFrame:
+        """What a new trial of each of `configs` (n) would come to, by the trials that are finished.
+
+        n rows: the `median` of the run's metric, and `low` and `high`, the ends of the interval that holds
+        the central `share` (0 to 1) of outcomes. A Gaussian process says so, whatever searched the run. The
+        noise of a trial is in it, so that the interval of the best config says how much of its value was
+        luck; that a trial may fail is not. An end that is infinite is worse or better than all that was seen.
+
+        Raises:
+            SpecError: fewer than ten trials have a value, or another share.
+            SpaceError: a config is incomplete or not of the run's space; choices that JSON cannot hold,
+                such as functions, are not known any more.
+            RunError: the results say too little for a model to be trusted.
+        """
+        from raytune_gp.analysis.prediction import predict
+
+        return predict(self.state, configs, share)
 
     def write_report(self, path: str | Path) -> Path:
         """Write the run's report, one HTML page that works offline, to the file `path`."""

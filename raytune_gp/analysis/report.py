@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from raytune_gp.analysis.page import cards, chart, document, pairs, section, tab
 from raytune_gp.analysis.parameters import Parameter, parameters
 from raytune_gp.analysis.quality import importance, methods, predicted, prediction_quality
 from raytune_gp.analysis.summary import summary
+from raytune_gp.errors import RaytuneError
 from raytune_gp.space.plain import label
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState
@@ -28,6 +30,9 @@ __all__ = ["report_html", "write_report"]
 
 MAX_DOTS = 1500
 """Figures of more trials than this are thinned, so that a browser stays quick."""
+
+MOST_MODELLED = 500
+"""Finished trials beyond which the report has no prediction: the model takes many seconds."""
 
 
 def write_report(state: RunState, path: str | Path) -> Path:
@@ -151,8 +156,26 @@ def _outcome(run: _Run) -> str:
     values = [(f"{name} (metric)", value, "") for name, value in run.best["values"].items()]
     searched = "searched" if any(domains.values()) else ""
     config = pairs(rows + values, head=("", f"trial {run.best['number']}", searched))
-    left = f"<div><h3>Best config</h3>{config}</div>"
+    left = f"<div><h3>Best config</h3>{config}{_repeated(run)}</div>"
     return section("Results", f"<div class=wide>{left}<div>{figure}</div></div>")
+
+
+def _repeated(run: _Run) -> str:
+    """What another trial of the best config would come to, where a model can say so within seconds."""
+    best = run.state.best()
+    if best is None or len(run.state.observations) > MOST_MODELLED:
+        return ""
+    from raytune_gp.analysis.prediction import predict  # with PyTorch
+
+    try:
+        median, low, high = predict(run.state, [best.config], 0.9).iloc[0]
+    except RaytuneError:
+        return ""
+    ends = " to ".join(f"{end:.4g}" if math.isfinite(end) else "what was never seen" for end in (low, high))
+    return (
+        f"<p class=sub>A Gaussian process over all results predicts another trial of this config at {median:.4g} "
+        f"(90 %: {ends}). A part of each best value is luck.</p>"
+    )
 
 
 def _failures(run: _Run) -> str:

@@ -85,7 +85,7 @@ class Optimizer:
         """
         if isinstance(config, Suggestion):
             config = config.config
-        self._check(config)
+        self.space.validate(config, complete=True)
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise SpaceError(f"value is {value!r}; it must be a number, or None for a failed config")
         finite = is_finite_number(value)
@@ -98,14 +98,6 @@ class Optimizer:
             values = (float(value),) if value is not None and finite else None
             trial = str(len(self._completed))
             self._completed.append(Observation(form, values, trial, None if finite else "failed"))
-
-    def _check(self, config: Config) -> None:
-        """Raise SpaceError unless `config` is one of the space's, with all that it must have."""
-        self.space.validate(config)
-        flat = self.space.flat(config)
-        missing = [n for n in self.space.dimensions if n not in flat and self.space.is_active(n, flat)]
-        if missing:
-            raise SpaceError(f"the config {config!r} lacks {', '.join(map(repr, missing))}: tell all of it")
 
     def _key(self, form: Config) -> Hashable:
         return self.space.key(self.space.from_json(form))

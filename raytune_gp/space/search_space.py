@@ -192,12 +192,14 @@ class SearchSpace:
 
     # Configs judged
 
-    def validate(self, config: Mapping[str, Any]) -> None:
-        """Check a config, which may be partial: a user's guess.
+    def validate(self, config: Mapping[str, Any], *, complete: bool = False) -> None:
+        """Check a config, which may be partial, such as a user's guess, unless it is to be `complete`.
+
+        Constants and `sample_from` results may be left out even then.
 
         Raises:
             SpaceError: a name that is not in the space, a value outside its domain, a constant that differs,
-                or a conditional parameter whose parent is missing or has another value.
+                a conditional parameter whose parent is missing or has another value, or something missing.
         """
         flat = self.flat(config)
         for name in self.order:
@@ -218,15 +220,17 @@ class SearchSpace:
                 raise SpaceError(
                     f"{name!r} exists only where {broken}; here it is {parent!r}: leave {name!r} out"
                 )
+        missing = [n for n in self.dimensions if n not in flat and self.is_active(n, flat)]
+        if complete and missing:
+            raise SpaceError(f"the config {config!r} lacks {', '.join(map(repr, missing))}: give all of it")
 
     def contains(self, config: Mapping[str, Any]) -> bool:
         """Whether this is a complete config; constants and `sample_from` results may be left out."""
         try:
-            self.validate(config)
+            self.validate(config, complete=True)
         except SpaceError:
             return False
-        flat = self.flat(config)
-        return all(name in flat or not self.is_active(name, flat) for name in self.dimensions)
+        return True
 
     def key(self, config: Mapping[str, Any]) -> Hashable:
         """The same for two configs exactly if no searcher can tell them apart: the places of their values."""

@@ -13,9 +13,10 @@ from raytune_gp.analysis.parameter_plots import over_time, parallel, scatter
 from raytune_gp.analysis.parameters import parameters
 from raytune_gp.analysis.plots import MAX_CURVE_POINTS, MAX_CURVES, learning_curves
 from raytune_gp.analysis.report import MAX_DOTS, report_html, write_report
+from raytune_gp.space.definition import definition
 from raytune_gp.state import RunState
 from raytune_gp.trial import Metric
-from tests.analysis.examples import Maker, example_run, example_simulation
+from tests.analysis.examples import SPACE, Maker, example_run, example_simulation
 
 RUN = example_run()
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -50,6 +51,17 @@ def test_the_page_says_what_was_tuned_and_found():
         assert f"<h2>{heading}</h2>" in page
     assert page.count('<tr id="trial-') == 32
     assert len(figures(page)) == 1 + 2 * 5 + 1 + 1 + 2
+
+
+def test_the_page_says_what_another_trial_of_the_best_config_would_come_to():
+    kept = {**SPACE.describe(), "definition": definition(SPACE)}
+    page = report_html(example_run(space=kept))
+    found = re.search(r"another trial of this config at (\S+) \(90 %: (\S+) to (\S+)\)", page)
+    assert found is not None
+    median, low, high = map(float, found.groups())
+    assert low < median < high
+    assert median == pytest.approx(RUN.best().objective[0], abs=0.1)
+    assert "another trial" not in report_html(RUN)  # of a version that kept no definition
 
 
 def test_the_page_needs_nothing_from_elsewhere():

@@ -205,7 +205,7 @@ def test_threads_may_share_it() -> None:
     [
         ({"x": 2.0, "k": 1}, 1.0, r"'x': 2.0 is not in uniform"),
         ({"x": 0.5, "q": 1}, 1.0, r"'q' is not in the search space"),
-        ({"x": 0.5}, 1.0, r"lacks 'k': tell all of it"),
+        ({"x": 0.5}, 1.0, r"lacks 'k': give all of it"),
         ({"x": 0.5, "k": 1}, "good", "value is 'good'; it must be a number, or None"),
         ({"x": 0.5, "k": 1}, True, "value is True"),
         ([0.5, 1], 1.0, "a config is a dictionary"),
