@@ -173,8 +173,8 @@ def _repeated(run: _Run) -> str:
         return ""
     ends = " to ".join(f"{end:.4g}" if math.isfinite(end) else "what was never seen" for end in (low, high))
     return (
-        f"<p class=sub>A Gaussian process over all results predicts another trial of this config at {median:.4g} "
-        f"(90 %: {ends}). A part of each best value is luck.</p>"
+        f"<p class=sub>A Gaussian process over all results predicts another trial of this config at "
+        f"{median:.4g} (90 %: {ends}). A part of each best value is luck.</p>"
     )
 
 
