@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import pickle
+import signal
 import sys
+import time
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks.race.__main__ import jobs, parse
@@ -157,6 +160,20 @@ def test_runs_on_record_are_skipped_and_seeds_come_in_turn(
 
 
 # --- problems ---
+
+
+def test_a_race_that_is_told_to_end_leaves_no_run_behind(tmp_path: Path) -> None:
+    out = tmp_path / "race.jsonl"
+    command = ["-m", "benchmarks.race", "--problems", "branin", "--optimisers", "gp", "--trials", "100000"]
+    process = psutil.Popen([sys.executable, *command, "--out", str(out)])
+    runs = []
+    while not runs:
+        assert process.poll() is None
+        time.sleep(0.05)
+        runs = [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert psutil.wait_procs(runs, 30)[1] == []
 
 
 def test_the_halves_have_the_same_groups_and_no_problem_in_common() -> None:
