@@ -8,12 +8,12 @@ watchdog ends the worker when its coordinator is gone for good.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ import ray
 
 from raytune_gp.execution.attempts import Attempts
 from raytune_gp.execution.family import Family
+from raytune_gp.execution.feed import Feed
 from raytune_gp.execution.gpu import hide_gpus
 from raytune_gp.execution.leftovers import Surroundings
 from raytune_gp.execution.outbox import Outbox
@@ -40,10 +41,6 @@ PING_S = 1.0
 SWITCH_S = 0.0002
 """How long a thread may hold the interpreter while another waits (Python's default: 5 ms). Messages and the
 trial share one process; a report must not wait for a message, nor a message for the trial."""
-
-GATHER_S = 0.03
-"""A report that comes sooner than this after others were sent waits, and is sent with those that follow; any
-other is sent at once, and so is the end of a trial."""
 
 ORPHAN_S = 600.0
 """So long a worker trains on while its coordinator cannot be reached, but is not known to be dead."""
@@ -71,17 +68,14 @@ class Worker:
         self._id = worker_id
         self._settings = settings
         self._outbox = Outbox(worker_id)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
-        self._all_read = False
-        self._streams = 0
+        self._feed = Feed(self._outbox)
         self._term = 0
         self._reached = time.monotonic()
         # Trial and watchdog have threads of their own: ray.get there does not block the event loop.
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         sys.setswitchinterval(SWITCH_S)
         self._family = Family(ORPHAN_S)
-        self._attempts = Attempts(settings, self._outbox, Surroundings(self._family), self._said)
+        self._attempts = Attempts(settings, self._outbox, Surroundings(self._family), self._feed.said)
         on_sigterm(self._depart)
         threading.Thread(target=self._watch, name="raytune-watchdog", daemon=True).start()
         threading.Thread(target=self._keep_vigil, name="raytune-vigil", daemon=True).start()
@@ -94,9 +88,8 @@ class Worker:
 
         Where it is not `at_home`, it is to be ended and made again. Raises PythonEnvError.
         """
-        self._loop = asyncio.get_running_loop()
         self._term = max(self._term, term)
-        self._news.set()  # a stream of a lower term ends
+        self._feed.look_up()  # a stream of a lower term ends
         await asyncio.to_thread(self._settings.foreign.prepare)
         return {
             "node": ray.get_runtime_context().get_node_id(),
@@ -111,25 +104,10 @@ class Worker:
 
     async def stream(self, after_seq: int, term: int) -> AsyncIterator[list[Item]]:
         """Batches of items behind `after_seq`, as they come. A higher term ends it, and so does a later
-        stream: one alone says whether all is read."""
-        if term < self._term:
-            return
-        self._streams += 1
-        cursor, own = after_seq, self._streams
-        self._news.set()
-        while term >= self._term and own == self._streams:
-            self._news.clear()
-            self._all_read = True  # said before it is read, so that what comes in between is news
-            items = self._outbox.read(cursor)
-            if not items:
-                await self._news.wait()
-                continue
-            self._all_read = False
-            cursor = items[-1].seq
-            yield items
-            if items[-1].kind != "ended":
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), GATHER_S)
+        stream."""
+        async with aclosing(self._feed.read(after_seq, lambda: term >= self._term)) as batches:
+            async for items in batches:
+                yield items
 
     async def acknowledge(self, seq: int, term: int) -> None:
         """Items up to `seq` are in the journal."""
@@ -159,12 +137,6 @@ class Worker:
         session = self._attempts.session if attempt == self._attempts.current else None
         if session is None or not await asyncio.to_thread(session.relay, metrics, checkpoint):
             controller.abort.remote()
-
-    def _said(self, kind: str) -> None:
-        """An item is in the outbox: wake a stream that has read all. One that gathers looks by itself."""
-        if self._loop is not None and (self._all_read or kind == "ended"):
-            self._all_read = False
-            self._loop.call_soon_threadsafe(self._news.set)
 
     # --- the watchdog ---
 
