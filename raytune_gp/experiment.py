@@ -76,8 +76,11 @@ class Experiment:
         return events
 
     def commands(self) -> list[msg.Command]:
-        """What the world has to be told and was not yet told since this object was made."""
-        due = list(self.state.due.values())
+        """What the world has to be told and was not yet told since this object was made.
+
+        Interrupts come first: a report that waits for its acknowledgement goes on once that has come.
+        """
+        due = sorted(self.state.due.values(), key=lambda command: not isinstance(command, msg.Interrupt))
         self.state.due.clear()
         return due
 

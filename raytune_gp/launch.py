@@ -282,6 +282,7 @@ class Launch:
             when_to_save=self.when_to_save,
             freight=self._freight,
             foreign=foreign,
+            stops_trials=spec.stops_trials or self.parts.stopper is not None,
         )
         plan = RunPlan(
             run=spec.name,

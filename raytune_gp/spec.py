@@ -129,6 +129,11 @@ class ExperimentSpec:
             "at least 1, or None to keep all",
         )
 
+    @property
+    def stops_trials(self) -> bool:
+        """Whether a trial may be told to end for what it has reported, a stopper of the user's aside."""
+        return bool(self.stop) or str(self.scheduler.get("name", "fifo")).lower() != "fifo"
+
     @staticmethod
     def _require(ok: bool, name: str, value: Any, expected: str) -> None:
         if not ok:

@@ -110,9 +110,11 @@ def __getattr__(name: str) -> Any:
 
 
 def report(metrics: Mapping[str, Any], checkpoint: Checkpoint | str | Path | None = None) -> None:
-    """Report `metrics` of the running trial, with a checkpoint (a directory) if given; returns at once.
+    """Report `metrics` of the running trial, with a checkpoint (a directory) if given.
 
-    Where the trial is to end, this raises TrialInterrupted, a BaseException.
+    Where the trial is to end, this raises TrialInterrupted, a BaseException. For the word of a scheduler or a
+    stop criterion it waits some milliseconds, and never longer than a hundredth of the time since the report
+    before.
     """
     current_session().report(metrics, checkpoint)
 

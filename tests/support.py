@@ -150,13 +150,16 @@ class Simulation(simulation.Simulation):
         journal: Any = None,
         snapshot_every: int = 10,
         gpus: Any = None,
+        is_decided_on: bool = True,
     ):
         journal = journal or MemoryJournal()
         journal.create(spec)
         super().__init__(
             "run",
             journal,
-            SimulatedCluster(curve, slots=slots, network=network, seed=seed, gpus=gpus),
+            SimulatedCluster(
+                curve, slots=slots, network=network, seed=seed, gpus=gpus, is_decided_on=is_decided_on
+            ),
             asker or Numbers(),
             lambda: Experiment(scheduler(), uses_results=uses_results),
             sleep=lambda s: None,

@@ -72,7 +72,14 @@ class Attempts:
         self._begun.add(key)
         settings = self._settings
         emit = functools.partial(self._emit, command)
-        session = Session.of(command, emit, settings.run, self._storage, settings.demand.resources)
+        session = Session.of(
+            command,
+            emit,
+            settings.run,
+            self._storage,
+            settings.demand.resources,
+            is_decided_on=settings.stops_trials,
+        )
         early = self._interrupts.pop(key, None)
         if early is not None:
             session.interrupt(early.mode, early.grace_s)
@@ -87,6 +94,12 @@ class Attempts:
             session.interrupt(command.mode, command.grace_s)
         elif key not in self._begun:
             self._interrupts[key] = command
+
+    def heard(self) -> None:
+        """Something is acknowledged: a report need wait no longer once all is."""
+        session = self.session
+        if session is not None and self._outbox.is_empty:
+            session.heard()
 
     def grace_left_s(self, command: Interrupt) -> float:
         """How many seconds an attempt has that was told to end; 0 or less where it is to be ended by force.

@@ -36,6 +36,8 @@ __all__ = ["RayExecutor"]
 
 MAX_INPUTS = 500
 ACKNOWLEDGE_S = 0.1
+"""So long at least lies between two acknowledgements to one worker, in seconds."""
+
 LOOK_S = 1.0
 """How often a worker is asked whether an attempt that was told to end may go on, in seconds."""
 
@@ -79,6 +81,7 @@ class RayExecutor:
         self._nodes: dict[str, str] = {}
         self._draining: frozenset[str] = frozenset()
         self._to_acknowledge: dict[str, int] = {}
+        self._acknowledged_at: dict[str, float] = {}
         self._waiting: dict[str, list[msg.Start | msg.Interrupt]] = {}
         self._searching = ThreadPoolExecutor(1, "raytune-search")
         self._housekeeping = ThreadPoolExecutor(1, "raytune-storage")
@@ -172,13 +175,19 @@ class RayExecutor:
         return self._attempts.get(command.worker) == (command.trial, command.attempt)
 
     def _acknowledge(self, command: msg.Acknowledge) -> None:
-        """Acknowledge soon, and many items by one message: nothing waits for it."""
-        if command.worker not in self._to_acknowledge:
-            self._loop.call_later(ACKNOWLEDGE_S, self._flush_acknowledgement, command.worker)
-        self._to_acknowledge[command.worker] = command.seq
+        """Acknowledge at once, as a report may wait for it; often, many items by one message."""
+        worker, now = command.worker, self._loop.time()
+        if worker not in self._to_acknowledge:
+            soonest = self._acknowledged_at.get(worker, -ACKNOWLEDGE_S) + ACKNOWLEDGE_S
+            self._spawn(self._flush_acknowledgement(worker, max(0.0, soonest - now)))
+        self._to_acknowledge[worker] = command.seq
 
-    def _flush_acknowledgement(self, worker: str) -> None:
+    async def _flush_acknowledgement(self, worker: str, in_s: float) -> None:
+        """Behind what the worker was told before: both take the same way."""
+        if in_s:
+            await asyncio.sleep(in_s)
         seq = self._to_acknowledge.pop(worker)
+        self._acknowledged_at[worker] = self._loop.time()
         if worker in self._up:  # one that is lost is made good by the next
             self._handles[worker].acknowledge.remote(seq, self.term)
 
@@ -235,6 +244,7 @@ class RayExecutor:
         self._waiting.pop(worker, None)
         self._nodes.pop(worker, None)
         self._up.discard(worker)
+        self._acknowledged_at.pop(worker, None)
         self._inputs.put(msg.WorkerVanished(worker, self._killed.pop(worker, reason), failure))
 
     async def _attend(self, command: msg.Connect) -> None:

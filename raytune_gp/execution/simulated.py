@@ -92,7 +92,7 @@ class SimulatedExecutor:
                 case msg.Interrupt():
                     worker.interrupt(command)
                 case msg.Acknowledge():
-                    worker.outbox.acknowledge(command.seq)
+                    worker.acknowledge(command.seq)
 
         self._cluster.after(self._cluster.delayed(self._cluster.network.latency_s), arrive)
 

@@ -22,6 +22,7 @@ from raytune_gp.execution.outbox import Outbox
 from raytune_gp.failures import FailureKind
 from raytune_gp.packing import share_of
 from raytune_gp.trainable.run import Outcome
+from raytune_gp.trainable.session import AWAIT_S, AWAIT_SHARE
 from raytune_gp.trial import Config
 
 __all__ = ["Curve", "GPUs", "Network", "SimulatedCluster"]
@@ -66,9 +67,10 @@ class SimulatedCluster:
     """The clock, the workers, and what is under way between them.
 
     Slot i is on node i modulo `nodes`; with `gpus`, where trials share these, a worker waits until one has
-    room for its share. A trial makes a checkpoint each `checkpoint_every` steps. `ledger`
-    holds every item in the order in which workers said them, `dead` the workers that are gone and why,
-    `faults` how many messages were lost, doubled and delayed.
+    room for its share. A trial makes a checkpoint each `checkpoint_every` steps; where its reports are
+    decided on they wait a moment, as those of a `Session`. `ledger` holds every item in the order in which
+    workers said them, `dead` the workers that are gone and why, `faults` how many messages were lost, doubled
+    and delayed.
     """
 
     def __init__(
@@ -81,9 +83,11 @@ class SimulatedCluster:
         network: Network | None = None,
         seed: int = 0,
         gpus: GPUs | None = None,
+        is_decided_on: bool = True,
     ):
         self.curve = curve
         self.gpus = gpus
+        self.is_decided_on = is_decided_on
         self.slots = slots
         self.nodes = nodes
         self.checkpoint_every = checkpoint_every
@@ -179,6 +183,7 @@ class _Worker:
     trials_per_gpu: int = 1
     device: int = 0
     holds_b: float = 0.0
+    _go_on: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.id)
@@ -225,6 +230,28 @@ class _Worker:
                 self.cluster.kill(self.id)
 
         self.cluster.after(command.grace_s, grace_is_over)
+        if self._go_on is not None and self.current == key:
+            self._go_on = None
+            self._end(Outcome("interrupted"))
+
+    def acknowledge(self, seq: int) -> None:
+        """Forget what is journalled; a report need wait no longer once all is."""
+        self.outbox.acknowledge(seq)
+        if self.outbox.is_empty and self._go_on is not None:
+            self._continue(self._go_on)
+
+    def _await_decision(self, took_s: float, go_on: Callable[[], None]) -> None:
+        """Go on once a report that `took_s` is acknowledged, or after as long as a session waits for it."""
+        if not self.cluster.is_decided_on:
+            go_on()
+            return
+        self._go_on = go_on
+        self.cluster.after(min(AWAIT_S, AWAIT_SHARE * took_s), lambda: self._continue(go_on))
+
+    def _continue(self, go_on: Callable[[], None]) -> None:
+        if self.alive and self._go_on is go_on:
+            self._go_on = None
+            go_on()
 
     def die(self) -> None:
         self.alive = False
@@ -254,7 +281,7 @@ class _Worker:
             if self.current in self.interrupted:
                 self._end(Outcome("interrupted"))
             else:
-                self._next(curve, step + 1, total_s + seconds)
+                self._await_decision(seconds, lambda: self._next(curve, step + 1, total_s + seconds))
 
         self.cluster.after(seconds, report)
 

@@ -20,7 +20,8 @@ class WorkerSettings:
     """What every worker of a run is given.
 
     `trainable` holds the pickled (trainable, space), `parameters` references to the objects in Ray's object
-    store that the trainable is called with beside its config.
+    store that the trainable is called with beside its config. `stops_trials` says that trials may be told to
+    end by what they report, so that it is worth their while to wait for it.
     """
 
     run: str
@@ -32,3 +33,4 @@ class WorkerSettings:
     when_to_save: WhenToSave = field(default_factory=WhenToSave)
     freight: Freight = NO_FREIGHT
     foreign: Foreign = field(default_factory=Foreign)
+    stops_trials: bool = True

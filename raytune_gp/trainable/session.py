@@ -1,8 +1,9 @@
 """The session behind `tune.report`: what a trainable says, and when it is told to end.
 
 One attempt runs in a process at a time, so there is one session; a report from any thread of the
-trainable finds it. `report` only hands on: it waits for neither the journal nor a decision, and for the
-network only where checkpoints come faster than they can be stored.
+trainable finds it. `report` hands on, and waits for little: for a decision about it a hundredth of the time
+since the report before, so that a trial that is stopped does not compute another epoch, and for the network
+where checkpoints come faster than they can be stored.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from raytune_gp.patience import Patience
 from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
 from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
 
-__all__ = ["Context", "Session", "activate", "current_session"]
+__all__ = ["AWAIT_S", "AWAIT_SHARE", "Context", "Session", "activate", "current_session"]
 
 GRACE_S = 10.0
 """The grace period, where nothing else is said."""
+
+AWAIT_SHARE, AWAIT_S = 0.01, 1.0
+"""A report waits for a decision about it no longer than this share of the time since the report before, and
+so many seconds."""
+
+SOONEST_S = 0.005
+"""No decision comes sooner: a report that may not wait so long does not wait."""
 
 Emit = Callable[[str, Mapping[str, Any]], None]
 """Takes the kind and body of an outbox item."""
@@ -63,7 +71,8 @@ class Session:
     """One attempt's line to the coordinator.
 
     `start_step` and `time_total_s` are those of the checkpoint that it goes on from, which lies at
-    `resume_from` in `storage`. What it has to say goes to `emit`, as outbox items do.
+    `resume_from` in `storage`. What it has to say goes to `emit`, as outbox items do. Where reports are
+    decided on elsewhere, they wait a moment for `interrupt`, or for `heard`, which says that there is none.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class Session:
         time_total_s: float = 0.0,
         resume_from: str | None = None,
         patience: Patience | None = None,
+        is_decided_on: bool = False,
     ):
         self.context = context
         self.mode: str | None = None
@@ -95,11 +105,20 @@ class Session:
         self._lock = threading.Lock()
         self._last = time.monotonic()
         self._told_at: float | None = None
+        self._is_decided_on = is_decided_on
+        self._heard = threading.Event()
         self._uploads = Uploads(storage, self._stored)
 
     @classmethod
     def of(
-        cls, command: Start, emit: Emit, run: str, storage: Storage, resources: Mapping[str, Any]
+        cls,
+        command: Start,
+        emit: Emit,
+        run: str,
+        storage: Storage,
+        resources: Mapping[str, Any],
+        *,
+        is_decided_on: bool = False,
     ) -> Session:
         """The session of the attempt that `command` starts."""
         resume = command.resume_from
@@ -113,6 +132,7 @@ class Session:
             time_total_s=command.time_total_s,
             resume_from=resume.path if resume else None,
             patience=command.patience,
+            is_decided_on=is_decided_on,
         )
 
     # --- for the trainable ---
@@ -133,18 +153,31 @@ class Session:
         staged = None if checkpoint is None else self._uploads.stage(checkpoint)
         with self._lock:
             now = time.monotonic()
+            took_s = now - self._last
             self._step += 1
-            self._total_s += now - self._last
-            self._longest_s = max(self._longest_s or 0.0, now - self._last)
+            self._total_s += took_s
+            self._longest_s = max(self._longest_s or 0.0, took_s)
             step = self._step
             values.setdefault("training_iteration", step)
-            values.setdefault("time_this_iter_s", now - self._last)
+            values.setdefault("time_this_iter_s", took_s)
             values.setdefault("time_total_s", self._total_s)
             self._last = now
+            self._heard.clear()
             self._emit("report", {"step": step, "metrics": values, "checkpoint": staged is not None})
             if staged is not None:
                 self._add(step, staged)
+        wait_s = min(AWAIT_S, AWAIT_SHARE * took_s)
+        if self._is_decided_on and self.mode is None and wait_s >= SOONEST_S:
+            self._await_decision(wait_s)
         self.check(saved=staged is not None)
+
+    def _await_decision(self, wait_s: float) -> None:
+        """Wait so long for what is decided about the last report; that is no time of training."""
+        began = time.monotonic()
+        self._heard.wait(wait_s)
+        with self._lock:
+            if self._last <= began:  # no other thread has made a report
+                self._last = time.monotonic()
 
     def _add(self, step: int, staged: str) -> None:
         """Upload the copy of a checkpoint, behind; a step may have several."""
@@ -207,6 +240,11 @@ class Session:
             self._told_at = time.monotonic()
         self.grace_s = grace_s
         self.mode = mode
+        self._heard.set()
+
+    def heard(self) -> None:
+        """All that it has said is known, and whoever decides has told it what there is to be told."""
+        self._heard.set()
 
     def grace_left_s(self, grace_s: float) -> float:
         """How many seconds this attempt has to end; 0 or less where it is to be ended by force.

@@ -59,12 +59,15 @@ class Promotion:
 
 
 class Population:
-    """Population-based training: every `interval` steps the worst quarter goes on from the best one."""
+    """Population-based training: every `interval` steps the worst quarter goes on from the best one.
+
+    Trials have `last` steps: behind these a new config would be given the value of the old one.
+    """
 
     rule = "fake_pbt/1"
 
-    def __init__(self, interval: int = 2):
-        self.interval = interval
+    def __init__(self, interval: int = 2, last: int = 8):
+        self.interval, self.last = interval, last
         self.scores: dict[str, float] = {}
         self.configs: dict[str, dict[str, Any]] = {}
 
@@ -79,7 +82,7 @@ class Population:
         ranked = sorted(self.scores, key=lambda t: (self.scores[t], t))
         quarter = ranked[: len(ranked) // 4]
         best = ranked[-1]
-        if trial.step % self.interval or trial.id not in quarter:
+        if trial.step % self.interval or trial.step >= self.last or trial.id not in quarter:
             return Continue()
         factor = np.random.default_rng([trial.number, trial.step]).choice([0.8, 1.2])
         config = {"x": float(self.configs[best]["x"] * factor)}

@@ -522,13 +522,52 @@ def test_a_trial_that_does_not_heed_its_stop_is_killed_after_the_grace_period() 
         yield 1e6, {"score": 3.0}
 
     run = Simulation(
-        make_spec(num_samples=1, grace_s=7.0), hangs, slots=1, scheduler=lambda: Once(Stop("bad"))
+        make_spec(num_samples=1, grace_s=7.0),
+        hangs,
+        slots=1,
+        scheduler=lambda: Once(Stop("bad")),
+        is_decided_on=False,  # it does not wait for the word, and is in its last step when that comes
     )
     run.start().run()
     trial = run.state.trials["00000"]
     assert (trial.status, trial.objective) == (TrialStatus.STOPPED, (2.0,))
     assert run.journal.of(ev.Decided)[0].at + 7.0 == pytest.approx(run.cluster.clock, abs=0.1)
     assert not run.cluster.workers
+
+
+def test_a_trial_that_is_stopped_trains_no_further_where_its_reports_wait_for_the_word() -> None:
+    def curve(config: Any, first: int) -> Any:
+        for step in range(1, 10):
+            yield 60.0, {"score": float(step)}
+
+    def play(**how: Any) -> Simulation:
+        spec = make_spec(num_samples=1, stop={"score": 2.0}, grace_s=10.0)
+        return Simulation(spec, curve, slots=1, **how).start().run()
+
+    run, hasty = play(), play(is_decided_on=False)
+    assert sum(run.cluster.busy_s.values()) == 120.0
+    assert len(run.journal.of(ev.WorkerLost)) == len(hasty.journal.of(ev.WorkerLost)) == 1
+    assert run.journal.of(ev.WorkerReleased), "when all was done; it was not killed"
+    assert not hasty.journal.of(ev.WorkerReleased)
+    assert run.cluster.clock == pytest.approx(121.0, abs=0.5)
+    assert hasty.cluster.clock == pytest.approx(131.0, abs=0.5), "ended by force, ten seconds into its third"
+
+
+def test_a_report_does_not_wait_long_for_a_coordinator_that_is_away() -> None:
+    def curve(config: Any, first: int) -> Any:
+        for step in range(first + 1, 4):
+            yield 60.0, {"score": float(step)}
+
+    run = Simulation(make_spec(num_samples=1, stop={"score": 9.0}), curve, slots=1).start()
+    while not run.journal.of(ev.Reported):
+        run.loop.turn()
+    run.crash(200.0)
+    run.connect().start().run()
+    assert list(run.state.trials["00000"].history.values("score")) == [1.0, 2.0, 3.0]
+    assert run.cluster.ledger[-1].kind == "ended"
+    assert run.cluster.ledger[-1].time == pytest.approx(1 + 180 + 2 * 0.6, abs=0.1), (
+        "a hundredth of each step"
+    )
 
 
 def test_a_raising_trainable_is_a_failed_trial() -> None:

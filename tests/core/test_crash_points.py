@@ -40,10 +40,14 @@ def curve(config: Config, first: int) -> Any:
             raise ValueError("once")
 
 
-def simulate(plans: Sequence[Plan], outage_s: float = 0.0) -> Simulation:
-    """A run whose n-th coordinator follows the n-th plan, `outage_s` after its predecessor's crash."""
+def simulate(plans: Sequence[Plan], outage_s: float = 0.0, is_decided_on: bool = False) -> Simulation:
+    """A run whose n-th coordinator follows the n-th plan, `outage_s` after its predecessor's crash.
+
+    Its reports do not wait for a decision, unless they are `is_decided_on`: how far a trial is that is told
+    to stop must not depend on a crash.
+    """
     journal = FragileJournal(MemoryJournal())
-    run = Simulation(SPEC, curve, slots=2, journal=journal)
+    run = Simulation(SPEC, curve, slots=2, journal=journal, is_decided_on=is_decided_on)
     for plan in plans:
         journal.plan = plan
         run.connect(lambda executor, plan=plan: FragileExecutor(executor, plan))
@@ -110,6 +114,25 @@ def test_a_crash_at_any_point_changes_nothing(outage_s: float) -> None:
         check_state(run.state)
 
 
+@pytest.mark.parametrize("outage_s", [0.0, 1.7])
+def test_where_reports_wait_for_decisions_a_crash_costs_a_stopped_trial_a_step_at_most(
+    outage_s: float,
+) -> None:
+    alike = ("status", "trials", "ended", "left")
+    plan = Plan()
+    run = simulate([plan], is_decided_on=True)
+    expected, steps = account(run), {t.id: t.step for t in run.state.trials.values()}
+    assert steps["00004"] == STEPS - 1, "it went no further"
+    for at, what in enumerate(plan.points):
+        run = simulate([Plan(at), Plan()], outage_s, is_decided_on=True)
+        found = account(run)
+        assert {k: found[k] for k in alike} == {k: expected[k] for k in alike}, f"crash at {at}, {what}"
+        later = {t.id: t.step - steps[t.id] for t in run.state.trials.values()}
+        assert later.pop("00004") in (0, 1)
+        assert set(later.values()) == {0}
+        check_state(run.state)
+
+
 def test_a_crash_during_the_recovery_changes_nothing() -> None:
     expected, points = undisturbed()
     rng = np.random.default_rng(0)
@@ -166,7 +189,7 @@ def test_random_faults_lose_nothing_and_count_nothing_twice(kills: int, crashes:
 def test_an_old_coordinator_that_still_lives_is_fenced_off() -> None:
     """It may decide what it likes: its first commit is refused, and it has told the workers nothing."""
     for turns in range(1, 25, 3):
-        old = Simulation(SPEC, curve, slots=2).start()
+        old = Simulation(SPEC, curve, slots=2, is_decided_on=False).start()
         for _ in range(turns):
             old.loop.turn()
         executor = SimulatedExecutor(old.cluster, old.asker)

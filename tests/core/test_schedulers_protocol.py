@@ -48,17 +48,17 @@ def test_promoted_trials_go_on_from_their_rung() -> None:
     trials = list(run.state.trials.values())
     assert run.state.status is RunStatus.COMPLETED
     assert all(steps(t) == list(range(1, t.step + 1)) for t in trials), "no step is trained or told twice"
-    assert {t.step for t in trials} == {2, 4, 9}, "a rung, and the step that was under way when it was left"
+    assert {t.step for t in trials} == {1, 3, 9}, "each left at a rung"
     assert trials[8].step == 9, "the best one runs to its end"
     assert trials[8].status is TrialStatus.COMPLETED
     for assigned in resumptions(run):
         assert assigned.resume_from is not None
-        assert assigned.resume_from["step"] in (2, 4)
+        assert assigned.resume_from["step"] in (1, 3)
         assert assigned.resume_from["path"] == f"{assigned.trial}/{assigned.attempt - 1}/" + str(
             assigned.resume_from["step"]
         )
     stopped = [t for t in trials if t.step < 9]
-    assert len(stopped) >= 5
+    assert len(stopped) >= 4
     for trial in stopped:
         assert (trial.status, trial.reason) == (TrialStatus.STOPPED, "paused, and never resumed")
         assert trial.objective == (trial.config["x"] + trial.step / 100,)
@@ -76,8 +76,8 @@ def test_paused_trials_give_their_worker_to_others() -> None:
 
 def test_exploited_trials_take_checkpoint_and_config() -> None:
     run = Simulation(make_spec(num_samples=4), rising(8), slots=4, scheduler=Population).start().run()
-    decisions = [d for d in run.journal.of(ev.Decided) if d.action == "exploit" and d.step < 8]
-    assert decisions, "of trials that are not at their end anyway"
+    decisions = [d for d in run.journal.of(ev.Decided) if d.action == "exploit"]
+    assert decisions
     events = run.journal.events()
     for decision in decisions:
         assigned = next(
@@ -104,7 +104,7 @@ def test_frozen_trials_thaw_and_the_hopeless_are_given_up() -> None:
     assert by_status[TrialStatus.COMPLETED] == list(range(by_status[TrialStatus.COMPLETED][0], 8))
     assert all(steps(t) == list(range(1, t.step + 1)) for t in trials)
     for trial in trials[by_status[TrialStatus.COMPLETED][0] :]:
-        assert (trial.step, trial.attempt) == (6, 3), "two steps an attempt and one under way, then the end"
+        assert (trial.step, trial.attempt) == (6, 4), "two steps an attempt, and a last one to return"
     thawed = [d.trial for d in run.journal.of(ev.Decided) if d.action == "resume"]
     assert thawed[-1] != "00000"
 

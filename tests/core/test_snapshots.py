@@ -51,11 +51,15 @@ class Prefix(MemoryJournal):
 
 def known(scheduler: Any) -> dict[str, Any]:
     """What a scheduler knows, to compare."""
-    about = {name: value if name.startswith("_") else repr(value) for name, value in vars(scheduler).items()}
+    about = {name: value if name.startswith("_") else _text(value) for name, value in vars(scheduler).items()}
     if "_at_step" in about:  # the steps that nobody has reached any more tell nothing
         about["_at_step"] = [list(column) for column in about["_at_step"] if len(column)]
         about["_curves"] = {trial: repr(curve) for trial, curve in about["_curves"].items() if curve}
     return about
+
+
+def _text(value: Any) -> str:
+    return repr(sorted(value) if isinstance(value, set) else value)
 
 
 def called_for(due: Due) -> dict[Any, msg.Command]:

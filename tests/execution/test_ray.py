@@ -191,6 +191,26 @@ def test_stop_criteria_and_stopper(run_settings: dict[str, Any], tmp_path: Path)
     assert results[0].metrics["score"] >= 3
 
 
+def test_a_stopped_trial_trains_no_further_and_leaves_its_worker_to_the_next(
+    run_settings: dict[str, Any],
+) -> None:
+    def epochs(config: dict[str, Any]) -> None:
+        from raytune_gp.trainable import session
+
+        session.AWAIT_SHARE, session.AWAIT_S = 1.0, 10.0  # this machine may be busy
+        for epoch in range(5):
+            time.sleep(1.0)
+            tune.report({"score": float(epoch), "pid": os.getpid()})
+
+    def stop(trial: str, result: dict[str, Any]) -> bool:
+        return result["training_iteration"] == 2
+
+    more = {"num_samples": 3, "max_concurrent_trials": 1, "grace_period_s": 60.0}
+    results = go(epochs, run_settings, name="no_further", stop=stop, **more)
+    assert [r.metrics["training_iteration"] for r in results] == [2, 2, 2]
+    assert len({r.metrics["pid"] for r in results}) == 1
+
+
 def test_a_time_budget_ends_the_run(run_settings: dict[str, Any]) -> None:
     def slow(config: dict[str, Any]) -> None:
         for _ in range(1000):

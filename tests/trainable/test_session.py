@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from raytune_gp.errors import ReportError, TrainableError, TrialInterrupted
 from raytune_gp.failures import FailureKind
 from raytune_gp.messages import Start
 from raytune_gp.storage.artifacts import Checkpoint, Storage
+from raytune_gp.trainable import session as session_module
 from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trainable.session import Context, Session, activate
 from raytune_gp.trial import CheckpointRecord
@@ -188,6 +190,56 @@ def test_an_interrupted_trial_ends_at_its_next_report_which_still_counts(bench: 
     assert [r["x"] for r in bench.reports] == [1, 2]
     with pytest.raises(TrialInterrupted):
         bench.session.check()
+
+
+# --- a report that is decided on ---
+
+
+@pytest.fixture
+def slow_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A session whose reports may wait for as long as their steps took, and which has taken a second."""
+    monkeypatch.setattr(session_module, "AWAIT_SHARE", 1.0)
+    monkeypatch.setattr(session_module, "AWAIT_S", 1.0)
+    bench = Bench(tmp_path, is_decided_on=True)
+    bench.session._last -= 30.0
+    return bench
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+def test_a_report_returns_once_nothing_is_decided_about_it(slow_bench: Bench) -> None:
+    session = slow_bench.session
+    threading.Timer(0.2, session.heard).start()
+    assert 0.15 < seconds_of(lambda: session.report({"loss": 1.0})) < 0.9
+
+
+def test_a_trial_that_is_told_to_end_ends_at_the_report_that_it_was_decided_on(slow_bench: Bench) -> None:
+    session = slow_bench.session
+    threading.Timer(0.2, session.interrupt, ["stop"]).start()
+    with pytest.raises(TrialInterrupted):
+        session.report({"loss": 1.0})
+    assert len(slow_bench.reports) == 1
+
+
+def test_a_report_waits_no_longer_than_its_share_and_that_is_no_training(slow_bench: Bench) -> None:
+    session = slow_bench.session
+    assert 0.95 < seconds_of(lambda: session.report({"loss": 1.0})) < 1.5
+    assert seconds_of(lambda: session.report({"loss": 1.0})) < 0.2, "as long as this step took"
+    assert slow_bench.reports[1]["time_this_iter_s"] < 0.2
+
+
+def test_what_was_heard_of_an_earlier_report_is_not_of_this_one(slow_bench: Bench) -> None:
+    slow_bench.session.heard()
+    assert seconds_of(lambda: slow_bench.session.report({"loss": 1.0})) > 0.95
+
+
+def test_a_report_that_nobody_decides_on_returns_at_once(bench: Bench) -> None:
+    bench.session._last -= 1000.0
+    assert seconds_of(lambda: bench.session.report({"loss": 1.0})) < 0.2
 
 
 def test_an_interruption_passes_by_the_users_handlers_of_exceptions() -> None:
