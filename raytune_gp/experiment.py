@@ -78,9 +78,10 @@ class Experiment:
     def commands(self) -> list[msg.Command]:
         """What the world has to be told and was not yet told since this object was made.
 
-        Interrupts come first: a report that waits for its acknowledgement goes on once that has come.
+        Acknowledgements come last: a report that waits for one goes on as soon as it has come, and the trial
+        has to know by then whether it is to end.
         """
-        due = sorted(self.state.due.values(), key=lambda command: not isinstance(command, msg.Interrupt))
+        due = sorted(self.state.due.values(), key=lambda command: isinstance(command, msg.Acknowledge))
         self.state.due.clear()
         return due
 

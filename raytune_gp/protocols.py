@@ -135,7 +135,7 @@ class Scheduler(Protocol):
         """Learn from `event`, which `trials` reflects already."""
 
     def on_result(self, trial: Trial) -> Decision:
-        """What becomes of `trial` after its newest report."""
+        """What becomes of `trial` after its newest report, which may be its last: no trial says so before."""
 
     def next_to_resume(self) -> str | None:
         """The id of the paused trial to give the next free worker, or None."""

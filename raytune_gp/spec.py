@@ -132,7 +132,8 @@ class ExperimentSpec:
     @property
     def stops_trials(self) -> bool:
         """Whether a trial may be told to end for what it has reported, a stopper of the user's aside."""
-        return bool(self.stop) or str(self.scheduler.get("name", "fifo")).lower() != "fifo"
+        scheduler = str(self.scheduler.get("name", "fifo")).lower()
+        return bool(self.stop) or scheduler.removesuffix("scheduler") != "fifo"
 
     @staticmethod
     def _require(ok: bool, name: str, value: Any, expected: str) -> None:

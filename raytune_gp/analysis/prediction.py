@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from raytune_gp.errors import RunError, SpaceError
+from raytune_gp.codec import DAMAGE
+from raytune_gp.errors import RaytuneError, RunError, SpaceError
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.space.definition import space_of
@@ -23,12 +24,14 @@ def predict(state: RunState, configs: Sequence[Config], share: float) -> pd.Data
         space = space_of(state.spec.space.get("definition") or {})
         searcher = GPSearcher(space, mode=state.spec.metric.mode, seed=state.spec.seed)
         searcher.update([replace(o, config=space.from_json(o.config)) for o in state.observations], ())
-    except SpaceError as error:
+    except (SpaceError, *DAMAGE) as error:
         raise RunError(f"the results of run {state.spec.name!r} cannot be read again: {error}") from None
     asked = [_as_journalled(space, config) for config in configs]
     try:
         median, low, high = searcher.predict(asked, share=share)
-    except ArithmeticError as error:
+    except RaytuneError:
+        raise
+    except Exception as error:  # of three libraries' numerics
         raise RunError(f"no model of run {state.spec.name!r} is to be trusted: {error}") from error
     return pd.DataFrame({"median": median, "low": low, "high": high})
 

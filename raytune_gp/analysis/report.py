@@ -31,7 +31,7 @@ __all__ = ["report_html", "write_report"]
 MAX_DOTS = 1500
 """Figures of more trials than this are thinned, so that a browser stays quick."""
 
-MOST_MODELLED = 500
+MOST_MODELLED = 200
 """Finished trials beyond which the report has no prediction: the model takes many seconds."""
 
 

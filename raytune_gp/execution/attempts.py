@@ -95,11 +95,11 @@ class Attempts:
         elif key not in self._begun:
             self._interrupts[key] = command
 
-    def heard(self) -> None:
-        """Something is acknowledged: a report need wait no longer once all is."""
+    def heard(self, seq: int) -> None:
+        """Items up to `seq` are acknowledged: a report among them need wait no longer."""
         session = self.session
-        if session is not None and self._outbox.is_empty:
-            session.heard()
+        if session is not None:
+            session.heard(seq)
 
     def grace_left_s(self, command: Interrupt) -> float:
         """How many seconds an attempt has that was told to end; 0 or less where it is to be ended by force.
@@ -128,9 +128,10 @@ class Attempts:
                 self._storage.upload_file(self._log, _log_of(command))
         self._end(command, Outcome("failed", why, FailureKind.SILENT), "a trial that hangs")
 
-    def _emit(self, command: Start, kind: str, body: Mapping[str, Any]) -> None:
-        self._outbox.append(command.trial, command.attempt, kind, time.time(), body)
+    def _emit(self, command: Start, kind: str, body: Mapping[str, Any]) -> int:
+        item = self._outbox.append(command.trial, command.attempt, kind, time.time(), body)
         self._said(kind)
+        return item.seq
 
     def _attempt(self, command: Start, session: Session) -> None:
         self._emit(command, "started", {})

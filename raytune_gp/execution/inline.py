@@ -126,10 +126,11 @@ class InlineExecutor:
         if outbox is None:
             return  # a worker of an earlier process: its connection says that it is gone
 
-        def emit(kind: str, body: Mapping[str, Any]) -> None:
-            outbox.append(command.trial, command.attempt, kind, time.time(), body)
+        def emit(kind: str, body: Mapping[str, Any]) -> int:
+            item = outbox.append(command.trial, command.attempt, kind, time.time(), body)
             if kind == "report":
                 self.turn()
+            return item.seq
 
         session = self._session = Session.of(command, emit, self._run, self._storage, self._resources)
         self._current = (command.trial, command.attempt)

@@ -1,7 +1,7 @@
 """The loop around an experiment: decide, commit, act. The same for every executor.
 
 One turn takes the inputs that wait, lets the experiment decide, commits the events in one transaction,
-and only then tells the world: acknowledgements, commands, and readers of the run's progress. Inputs that
+and only then tells the world: readers of the run's progress, commands, and acknowledgements. Inputs that
 come during the commit wait for the next turn, so that a transaction grows with the load.
 
 While the journal cannot be written the run is paused: trials train on, what they report waits, and the

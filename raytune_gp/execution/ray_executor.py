@@ -82,7 +82,7 @@ class RayExecutor:
         self._draining: frozenset[str] = frozenset()
         self._to_acknowledge: dict[str, int] = {}
         self._acknowledged_at: dict[str, float] = {}
-        self._waiting: dict[str, list[msg.Start | msg.Interrupt]] = {}
+        self._waiting: dict[str, list[msg.Start | msg.Interrupt | msg.Acknowledge]] = {}
         self._searching = ThreadPoolExecutor(1, "raytune-search")
         self._housekeeping = ThreadPoolExecutor(1, "raytune-storage")
         self._loop = asyncio.new_event_loop()
@@ -176,20 +176,26 @@ class RayExecutor:
 
     def _acknowledge(self, command: msg.Acknowledge) -> None:
         """Acknowledge at once, as a report may wait for it; often, many items by one message."""
-        worker, now = command.worker, self._loop.time()
-        if worker not in self._to_acknowledge:
-            soonest = self._acknowledged_at.get(worker, -ACKNOWLEDGE_S) + ACKNOWLEDGE_S
-            self._spawn(self._flush_acknowledgement(worker, max(0.0, soonest - now)))
+        worker = command.worker
+        waits = worker in self._to_acknowledge
         self._to_acknowledge[worker] = command.seq
+        if not waits:
+            soonest = self._acknowledged_at.get(worker, -ACKNOWLEDGE_S) + ACKNOWLEDGE_S
+            if soonest > self._loop.time():
+                self._loop.call_at(soonest, self._flush_acknowledgement, worker)
+            else:
+                self._flush_acknowledgement(worker)
 
-    async def _flush_acknowledgement(self, worker: str, in_s: float) -> None:
-        """Behind what the worker was told before: both take the same way."""
-        if in_s:
-            await asyncio.sleep(in_s)
-        seq = self._to_acknowledge.pop(worker)
-        self._acknowledged_at[worker] = self._loop.time()
+    def _flush_acknowledgement(self, worker: str) -> None:
+        """Send it on the way that an interrupt takes, behind those that were sent before."""
+        self._spawn(self._send_acknowledgement(worker, self._to_acknowledge.pop(worker)))
+
+    async def _send_acknowledgement(self, worker: str, seq: int) -> None:
         if worker in self._up:  # one that is lost is made good by the next
+            self._acknowledged_at[worker] = self._loop.time()
             self._handles[worker].acknowledge.remote(seq, self.term)
+        elif worker in self._tasks:
+            self._waiting.setdefault(worker, []).append(msg.Acknowledge(worker, seq))
 
     def _pack(self, command: msg.Pack) -> None:
         self._trials_per_gpu = command.trials_per_gpu
@@ -260,7 +266,10 @@ class RayExecutor:
             if about["current"] is not None:
                 self._attempts.setdefault(worker, tuple(about["current"]))
             for message in self._waiting.pop(worker, ()):
-                self._tell(message)
+                if isinstance(message, msg.Acknowledge):
+                    self._acknowledge(message)
+                else:
+                    self._tell(message)
             self._inputs.put(msg.WorkerArrived(worker, about["node"], about["pid"]))
             async for item in items(handle, command.after_seq, self.term):
                 if item.kind == "ended":

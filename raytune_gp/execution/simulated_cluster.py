@@ -184,6 +184,7 @@ class _Worker:
     device: int = 0
     holds_b: float = 0.0
     _go_on: Callable[[], None] | None = None
+    _reported: int = 0
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.id)
@@ -235,9 +236,9 @@ class _Worker:
             self._end(Outcome("interrupted"))
 
     def acknowledge(self, seq: int) -> None:
-        """Forget what is journalled; a report need wait no longer once all is."""
+        """Forget what is journalled; a report among it need wait no longer."""
         self.outbox.acknowledge(seq)
-        if self.outbox.is_empty and self._go_on is not None:
+        if seq >= self._reported and self._go_on is not None:
             self._continue(self._go_on)
 
     def _await_decision(self, took_s: float, go_on: Callable[[], None]) -> None:
@@ -273,7 +274,8 @@ class _Worker:
                 return
             body = {"training_iteration": step, "time_total_s": total_s + seconds, **metrics}
             saves = step % self.cluster.checkpoint_every == 0
-            self._say("report", {"step": step, "metrics": body, "checkpoint": saves})
+            item = self._say("report", {"step": step, "metrics": body, "checkpoint": saves})
+            self._reported = item.seq
             assert self.current is not None
             if saves:
                 path = f"{self.current[0]}/{self.current[1]}/{step}"
@@ -294,7 +296,9 @@ class _Worker:
         self._say("ended", outcome.to_body(**usage))
         self.current = None
 
-    def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> None:
+    def _say(self, kind: str, body: Mapping[str, Any] | None = None) -> msg.Item:
         assert self.current is not None
-        self.cluster.ledger.append(self.outbox.append(*self.current, kind, self.cluster.clock, body))
+        item = self.outbox.append(*self.current, kind, self.cluster.clock, body)
+        self.cluster.ledger.append(item)
         self.listener()
+        return item

@@ -114,7 +114,7 @@ class Worker:
         if term >= self._term:
             self._reached = time.monotonic()
             self._outbox.acknowledge(seq)
-            self._attempts.heard()
+            self._attempts.heard(seq)
 
     async def start(self, command: Start, term: int) -> None:
         """Run an attempt, unless it was ever started here, or another one is running."""

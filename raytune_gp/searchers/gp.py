@@ -131,10 +131,12 @@ class GPSearcher:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What trials of `configs` (n) would report: median, and both ends of the central `share`, n each.
 
-        Noise is included, failure is not. Raises SpecError where fewer than ten observations have a value or
-        `share` is not between 0 and 1, Uncalibrated where no model is to be trusted, and what the numerics
-        raise.
+        Noise is included, failure is not. Raises SpecError where fewer than ten observations have a value,
+        the space has no hyperparameters, or `share` is not between 0 and 1, Uncalibrated where no model is to
+        be trusted, and what the numerics raise.
         """
+        if not self._columns:
+            raise SpecError("the search space has nothing to choose: there is nothing to predict by")
         values = int(np.isfinite(self._known.values).sum())
         if values < _FEWEST_TO_PREDICT:
             raise SpecError(

@@ -178,7 +178,7 @@ class _Watch:
 
     def _report(self, reports: list[dict[str, float]]) -> None:
         for report in reports:
-            self._session.report(report)
+            self._session.report(report, trains_on=True)
 
     def log(self, lines: list[str]) -> None:
         """Write lines of output to the trial's log, and remember the last ones."""

@@ -33,8 +33,8 @@ so many seconds."""
 SOONEST_S = 0.005
 """No decision comes sooner: a report that may not wait so long does not wait."""
 
-Emit = Callable[[str, Mapping[str, Any]], None]
-"""Takes the kind and body of an outbox item."""
+Emit = Callable[[str, Mapping[str, Any]], int]
+"""Takes the kind and body of an outbox item, and gives its number."""
 
 
 class Context:
@@ -107,6 +107,7 @@ class Session:
         self._told_at: float | None = None
         self._is_decided_on = is_decided_on
         self._heard = threading.Event()
+        self._reported = 0
         self._uploads = Uploads(storage, self._stored)
 
     @classmethod
@@ -137,13 +138,13 @@ class Session:
 
     # --- for the trainable ---
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Any = None) -> None:
+    def report(self, metrics: Mapping[str, Any], checkpoint: Any = None, *, trains_on: bool = False) -> None:
         """Add a report, with a checkpoint if given; raises TrialInterrupted where the trial is to end.
 
         The checkpoint's directory is copied before this returns and uploaded behind. While two checkpoints
         are on their way, the report of a third waits until one of them is stored. Raises ReportError for
         metrics that are no flat or nested dictionary of plain values, and CheckpointError where a checkpoint
-        cannot be stored.
+        cannot be stored. Another process may train on while this waits for a decision (`trains_on`).
         """
         try:
             values = _plain_metrics(metrics)
@@ -163,20 +164,21 @@ class Session:
             values.setdefault("time_total_s", self._total_s)
             self._last = now
             self._heard.clear()
-            self._emit("report", {"step": step, "metrics": values, "checkpoint": staged is not None})
+            body = {"step": step, "metrics": values, "checkpoint": staged is not None}
+            self._reported = self._emit("report", body)
             if staged is not None:
                 self._add(step, staged)
         wait_s = min(AWAIT_S, AWAIT_SHARE * took_s)
         if self._is_decided_on and self.mode is None and wait_s >= SOONEST_S:
-            self._await_decision(wait_s)
+            self._await_decision(wait_s, trains_on)
         self.check(saved=staged is not None)
 
-    def _await_decision(self, wait_s: float) -> None:
-        """Wait so long for what is decided about the last report; that is no time of training."""
+    def _await_decision(self, wait_s: float, trains_on: bool) -> None:
+        """Wait so long for what is decided about the last report: no time of training, unless it goes on."""
         began = time.monotonic()
         self._heard.wait(wait_s)
         with self._lock:
-            if self._last <= began:  # no other thread has made a report
+            if self._last <= began and not trains_on:  # and no other thread has made a report
                 self._last = time.monotonic()
 
     def _add(self, step: int, staged: str) -> None:
@@ -200,7 +202,7 @@ class Session:
         raises then.
         """
         try:
-            self.report(metrics, checkpoint)
+            self.report(metrics, checkpoint, trains_on=True)
         except (TrialInterrupted, TrainableError) as error:
             self.verdict = error
         return self.verdict is None
@@ -242,9 +244,11 @@ class Session:
         self.mode = mode
         self._heard.set()
 
-    def heard(self) -> None:
-        """All that it has said is known, and whoever decides has told it what there is to be told."""
-        self._heard.set()
+    def heard(self, seq: int) -> None:
+        """What it has said up to item `seq` is known, and it was told before if it is to end."""
+        with self._lock:
+            if seq >= self._reported:
+                self._heard.set()
 
     def grace_left_s(self, grace_s: float) -> float:
         """How many seconds this attempt has to end; 0 or less where it is to be ended by force.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from raytune_gp import tune
+from raytune_gp.analysis.report import report_html
 from raytune_gp.errors import RunError, SpaceError, SpecError
 from raytune_gp.results import ResultGrid
 from raytune_gp.space import SearchSpace
@@ -85,6 +86,15 @@ def test_what_results_cannot_say_is_an_error_that_says_why() -> None:
         grid(10).predict([], share=1.5)
     with pytest.raises(RunError, match=r"cannot be read again: .* was not kept"):
         ResultGrid(example_run()).predict([])
+    nothing = Maker(space={"definition": definition(SearchSpace({"n": 3}))})
+    for _ in range(10):
+        nothing.trial({"n": 3}, [{"accuracy": 0.5}])
+    with pytest.raises(SpecError, match="there is nothing to predict by"):
+        ResultGrid(nothing.end()).predict([{"n": 3}])
+    assert "another trial" not in report_html(nothing.state)
+    torn = Maker(space={"definition": {"leaves": [{"path": 7}]}}).trial({}, [{"accuracy": 0.5}])
+    with pytest.raises(RunError, match="cannot be read again"):
+        ResultGrid(torn.end()).predict([])
 
 
 def test_a_run_of_any_searcher_predicts() -> None:

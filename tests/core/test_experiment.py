@@ -52,7 +52,7 @@ def test_a_run_of_one_trial_event_by_event(make_bench: Make) -> None:
         ev.WorkerReleased(2.0, "w0/1", "no trial is left for it"),
         ev.RunEnded(2.0, "COMPLETED", "every trial is finished"),
     ]
-    assert bench.commands() == [msg.Acknowledge("w0/1", 3), msg.Release("w0/1")]
+    assert bench.commands() == [msg.Release("w0/1"), msg.Acknowledge("w0/1", 3)]
     assert not bench.experiment.is_over
     assert bench.vanish("w0/1") == [ev.WorkerLost(2.0, "w0/1", "killed")]
     assert bench.experiment.is_over

@@ -455,6 +455,17 @@ def test_another_thread_may_report(run: Any) -> None:
     assert result.metrics["score"] == 3
 
 
+def test_a_trial_that_is_told_to_end_as_it_is_started_does_so_at_its_first_report(run: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(8):
+            tune.report({"score": step})
+        time.sleep(0.6)  # here the budget is used up: the next trial is created and told to end in one turn
+
+    first, second = run(train, num_samples=5, time_budget_s=0.5)
+    assert (first.status, first.metrics["training_iteration"]) == ("COMPLETED", 8)
+    assert (second.status, second.metrics["training_iteration"]) == ("PENDING", 1)
+
+
 def test_a_time_budget_ends_a_run_that_has_no_other_bound(run: Any) -> None:
     def train(config: dict[str, Any]) -> None:
         tune.report({"score": config["x"]})

@@ -23,10 +23,11 @@ class Bench:
         context = Context("run", "00000", self.storage.path("trial_00000"), {"cpu": 1})
         self.session = Session(self.hear, context, self.storage, **options)
 
-    def hear(self, kind: str, body: Mapping[str, Any]) -> None:
+    def hear(self, kind: str, body: Mapping[str, Any]) -> int:
         with self.news:
             self.said.append((kind, dict(body)))
             self.news.notify_all()
+            return len(self.said)
 
     def wait(self, count: int, seconds: float = 10.0) -> None:
         """Until so many reports were said."""

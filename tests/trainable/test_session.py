@@ -213,7 +213,7 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 def test_a_report_returns_once_nothing_is_decided_about_it(slow_bench: Bench) -> None:
     session = slow_bench.session
-    threading.Timer(0.2, session.heard).start()
+    threading.Timer(0.2, session.heard, [1]).start()
     assert 0.15 < seconds_of(lambda: session.report({"loss": 1.0})) < 0.9
 
 
@@ -233,8 +233,23 @@ def test_a_report_waits_no_longer_than_its_share_and_that_is_no_training(slow_be
 
 
 def test_what_was_heard_of_an_earlier_report_is_not_of_this_one(slow_bench: Bench) -> None:
-    slow_bench.session.heard()
-    assert seconds_of(lambda: slow_bench.session.report({"loss": 1.0})) > 0.95
+    session = slow_bench.session
+    threading.Timer(0.1, session.heard, [0]).start()
+    assert seconds_of(lambda: session.report({"loss": 1.0})) > 0.95
+
+
+def test_what_comes_behind_a_report_keeps_it_waiting_no_longer(slow_bench: Bench, tmp_path: Path) -> None:
+    session = slow_bench.session
+    threading.Timer(0.3, session.heard, [1]).start()  # of the checkpoint, item 2, nothing is known yet
+    assert seconds_of(lambda: session.report({"loss": 1.0}, save(tmp_path / "c", "x"))) < 0.9
+    assert slow_bench.kinds == ["report", "checkpoint"]
+
+
+def test_where_another_process_trains_on_the_wait_is_training(slow_bench: Bench) -> None:
+    session = slow_bench.session
+    session.relay({"loss": 1.0})
+    session.relay({"loss": 1.0})
+    assert slow_bench.reports[1]["time_this_iter_s"] > 0.95
 
 
 def test_a_report_that_nobody_decides_on_returns_at_once(bench: Bench) -> None:
