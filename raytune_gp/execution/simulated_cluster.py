@@ -22,7 +22,7 @@ from raytune_gp.execution.outbox import Outbox
 from raytune_gp.failures import FailureKind
 from raytune_gp.packing import share_of
 from raytune_gp.trainable.run import Outcome
-from raytune_gp.trainable.session import AWAIT_S, AWAIT_SHARE
+from raytune_gp.trainable.session import longest_wait_s
 from raytune_gp.trial import Config
 
 __all__ = ["Curve", "GPUs", "Network", "SimulatedCluster"]
@@ -247,7 +247,7 @@ class _Worker:
             go_on()
             return
         self._go_on = go_on
-        self.cluster.after(min(AWAIT_S, AWAIT_SHARE * took_s), lambda: self._continue(go_on))
+        self.cluster.after(longest_wait_s(took_s), lambda: self._continue(go_on))
 
     def _continue(self, go_on: Callable[[], None]) -> None:
         if self.alive and self._go_on is go_on:

@@ -220,8 +220,10 @@ class SearchSpace:
                 raise SpaceError(
                     f"{name!r} exists only where {broken}; here it is {parent!r}: leave {name!r} out"
                 )
+        if not complete:
+            return
         missing = [n for n in self.dimensions if n not in flat and self.is_active(n, flat)]
-        if complete and missing:
+        if missing:
             raise SpaceError(f"the config {config!r} lacks {', '.join(map(repr, missing))}: give all of it")
 
     def contains(self, config: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from raytune_gp.patience import Patience
 from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
 from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
 
-__all__ = ["AWAIT_S", "AWAIT_SHARE", "Context", "Session", "activate", "current_session"]
+__all__ = ["Context", "Session", "activate", "current_session", "longest_wait_s"]
 
 GRACE_S = 10.0
 """The grace period, where nothing else is said."""
@@ -35,6 +35,11 @@ SOONEST_S = 0.005
 
 Emit = Callable[[str, Mapping[str, Any]], int]
 """Takes the kind and body of an outbox item, and gives its number."""
+
+
+def longest_wait_s(took_s: float) -> float:
+    """How long a report may wait for a decision, which came `took_s` after the one before."""
+    return min(AWAIT_S, AWAIT_SHARE * took_s)
 
 
 class Context:
@@ -168,7 +173,7 @@ class Session:
             self._reported = self._emit("report", body)
             if staged is not None:
                 self._add(step, staged)
-        wait_s = min(AWAIT_S, AWAIT_SHARE * took_s)
+        wait_s = longest_wait_s(took_s)
         if self._is_decided_on and self.mode is None and wait_s >= SOONEST_S:
             self._await_decision(wait_s, trains_on)
         self.check(saved=staged is not None)

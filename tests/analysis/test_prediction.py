@@ -97,7 +97,7 @@ def test_what_results_cannot_say_is_an_error_that_says_why() -> None:
         ResultGrid(torn.end()).predict([])
 
 
-def test_a_run_of_any_searcher_predicts() -> None:
+def test_a_run_of_any_searcher_predicts(run_settings: dict[str, Any]) -> None:
     def train(config: dict[str, Any]) -> None:
         tune.report({"loss": (config["x"] - 0.3) ** 2})
 
@@ -109,7 +109,7 @@ def test_a_run_of_any_searcher_predicts() -> None:
         num_samples=20,
         search_alg="random",
         executor="inline",
-        verbose=0,
+        **run_settings,
     )
     near, far = results.predict([{"x": 0.3}, {"x": 0.9}])["median"]
     assert near == pytest.approx(0.0, abs=0.02)

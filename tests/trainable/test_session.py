@@ -197,7 +197,7 @@ def test_an_interrupted_trial_ends_at_its_next_report_which_still_counts(bench: 
 
 @pytest.fixture
 def slow_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A session whose reports may wait for as long as their steps took, and which has taken a second."""
+    """A session whose reports may wait for as long as their steps took, a second at most."""
     monkeypatch.setattr(session_module, "AWAIT_SHARE", 1.0)
     monkeypatch.setattr(session_module, "AWAIT_S", 1.0)
     bench = Bench(tmp_path, is_decided_on=True)
