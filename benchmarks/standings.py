@@ -13,12 +13,13 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from benchmarks.measure import write
 from benchmarks.race.problems import PROBLEMS
+from benchmarks.race.problems.base import Half
 from benchmarks.race.records import read
 from benchmarks.race.standing import Standings, gather
 
@@ -145,7 +146,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--optimisers", nargs="*", default=[], help="labels to compare; all by default")
     parser.add_argument("--baseline", default="gp", help="the label that wins are counted for")
-    parser.add_argument("--half", choices=["develop", "report"], default="develop")
+    parser.add_argument("--half", choices=get_args(Half), default="develop")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--out", type=Path, help="where the figures go as JSON")

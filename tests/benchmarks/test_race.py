@@ -178,8 +178,11 @@ def test_a_race_that_is_told_to_end_leaves_no_run_behind(tmp_path: Path) -> None
 
 def test_the_halves_have_the_same_groups_and_no_problem_in_common() -> None:
     develop, report = chosen(["develop"]), chosen(["report"])
-    assert len(develop) + len(report) == len(PROBLEMS)
+    again = chosen(["develop-nearest", "report-nearest"])  # the tables once more
+    assert len(develop) + len(report) + len(again) == len(PROBLEMS)
     assert len(develop) == len(report)
+    assert {f"{p.name}-fitted" for p in again} == {n for n in PROBLEMS if n.endswith("-fitted")}
+    assert all(PROBLEMS[f"{p.name}-fitted"].half == p.half.removesuffix("-nearest") for p in again)
     assert {g for p in develop for g in p.groups} == {g for p in report for g in p.groups}
     assert {p.name for p in chosen(["develop:trees"])} == {p.name for p in develop if "trees" in p.groups}
     assert [p.name for p in chosen(["branin", "branin"])] == ["branin"]
@@ -207,10 +210,11 @@ def test_a_made_problem_answers_any_config_and_never_below_its_best(made: Proble
     assert task.seconds(configs[0], rng) > 0
 
 
+@pytest.mark.parametrize("answer", ["", "-fitted"])
 def test_recorded_configs_answer_with_their_own_value(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = PROBLEMS["taskset-patch128-lstm128-bs64"]
+    made = PROBLEMS[f"taskset-patch128-lstm128-bs64{answer}"]
     names = ["learning_rate", "beta1", "beta2", "epsilon", "l1", "l2", "linear_decay", "exponential_decay"]
     rows = np.array(
         [[1e-3, 0.9, 0.999, 1e-8, 1e-6, 1e-6, 1e-5, 1e-4], [5.0, 0.1, 0.9, 1.0, 1.0, 1.0, 1e-6, 1e-5]]

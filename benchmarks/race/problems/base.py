@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["Config", "Half", "Problem", "Task"]
 
 Config = Mapping[str, Any]
-Half = Literal["develop", "report"]
+Half = Literal["develop", "report", "develop-nearest", "report-nearest"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Problem:
 
     Attributes:
         groups: what it counts for in the standings.
-        half: "develop" to tune a searcher on, "report" to look at only for a report.
+        half: "develop" to tune a searcher on, "report" to look at only for a report; of tables for which the
+            nearest record answers "develop-nearest" and "report-nearest".
     """
 
     name: str

@@ -1,25 +1,25 @@
 """Problems from recorded random configs: TaskSet, and the XGBoost and DeepAR tables of Salinas et al. (2020).
 
-The optimiser chooses freely; the nearest recorded config, in the unit cube of the space, answers. A NaN on
-record is a training that diverged, and stays one.
+Each table is a problem twice: a regression answers for `xgboost-heart-fitted`, the nearest record for
+`xgboost-heart`; tables.py says why. A NaN on record is a training that diverged, and stays one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.race.problems.base import Config, Half, Problem, Task
+from benchmarks.race.problems.base import Half, Problem, Task
+from benchmarks.race.problems.tables import Table, fitted, nearest
 from raytune_gp.errors import SpecError
-from raytune_gp.space import Encoding, SearchSpace, lograndint, loguniform, randint, uniform
+from raytune_gp.space import lograndint, loguniform, randint, uniform
 
-__all__ = ["DATA_VARIABLE", "POOLS"]
+__all__ = ["DATA_VARIABLE", "POOLS", "TABLES"]
 
 DATA_VARIABLE = "RAYTUNE_TUNING_DATA"
 
@@ -63,40 +63,22 @@ def _directory() -> Path:
     return Path(place)
 
 
-def _pool(
-    space: Mapping[str, Any], columns: Mapping[str, np.ndarray], values: np.ndarray, times: np.ndarray | None
-) -> Task:
-    """The task of n recorded configs, given by columns, with their values and perhaps seconds, n each."""
-    encoding = Encoding(SearchSpace(space))
-    domains = encoding.space.domains
-    places = np.column_stack([domains[name].encode(columns[name].tolist()) for name in space])
-
-    def row(config: Config) -> int:
-        return int(((places - encoding.encode([config])) ** 2).sum(1).argmin())
-
-    def truth(config: Config) -> float:
-        return float(values[row(config)])
-
-    timed = None if times is None else lambda config: float(times[row(config)])
-    return Task(space, truth, timed=timed, best=float(np.nanmin(values)))
-
-
-def _taskset(model: str) -> Task:
+def _taskset(model: str) -> Table:
     with np.load(_directory() / "taskset" / f"FixedTextRNNClassification_imdb_{model}.npz") as record:
         columns = {str(name): record["X"][:, i] for i, name in enumerate(record["names"])}
         values = record["valid"][:, -1].astype(float)
     for name in ("beta1", "beta2"):
         columns[f"one_minus_{name}"] = 1.0 - columns[name]
-    return _pool(_TASKSET, columns, values, None)
+    return Table(_TASKSET, columns, values)
 
 
 @lru_cache
-def _table(name: str) -> pd.DataFrame:
+def _read(name: str) -> pd.DataFrame:
     return pd.read_csv(_directory() / "pools" / f"{name}.csv.zip")
 
 
-def _xgboost(dataset: str) -> Task:
-    table = _table("XGBoost")
+def _xgboost(dataset: str) -> Table:
+    table = _read("XGBoost")
     rows = table[table["task"] == dataset]
     columns = {
         name: 2.0 ** rows[f"hp_log2_{name}"].to_numpy()
@@ -104,15 +86,16 @@ def _xgboost(dataset: str) -> Task:
         else rows[f"hp_{name}"].to_numpy()
         for name in _XGBOOST
     }
-    return _pool(_XGBOOST, columns, rows["metric_error"].to_numpy(), None)
+    return Table(_XGBOOST, columns, rows["metric_error"].to_numpy())
 
 
-def _deepar(dataset: str) -> Task:
-    table = _table("DeepAR")
+def _deepar(dataset: str) -> Table:
+    table = _read("DeepAR")
     rows = table[table["task"] == dataset]
     recorded = {name: f"hp_{name}_log" if f"hp_{name}_log" in rows else f"hp_{name}" for name in _DEEPAR}
     columns = {name: np.exp(rows[column].to_numpy()) for name, column in recorded.items()}
-    return _pool(_DEEPAR, columns, rows["metric_CRPS"].to_numpy(), rows["metric_time"].to_numpy(dtype=float))
+    seconds = rows["metric_time"].to_numpy(dtype=float)
+    return Table(_DEEPAR, columns, rows["metric_CRPS"].to_numpy(), seconds)
 
 
 def _short(name: str) -> str:
@@ -148,18 +131,32 @@ _DEEPAR_SETS: tuple[tuple[str, Half], ...] = (
     ("m4-Daily", "report"),
 )
 
+_RECORDS: tuple[tuple[str, tuple[str, ...], Half, Callable[[], Table]], ...] = (
+    *(
+        (f"taskset-{_short(name)}", groups, half, partial(_taskset, name))
+        for name, groups, half in _TASKSET_MODELS
+    ),
+    *((f"xgboost-{_short(name)}", ("trees",), half, partial(_xgboost, name)) for name, half in _XGBOOST_SETS),
+    *((f"deepar-{_short(name)}", ("nets",), half, partial(_deepar, name)) for name, half in _DEEPAR_SETS),
+)
+_NEAREST: dict[Half, Half] = {"develop": "develop-nearest", "report": "report-nearest"}
+
+
+def _task(answer: Callable[[Table], Task], read: Callable[[], Table]) -> Task:
+    return answer(read())
+
+
+TABLES = {name: read for name, _, _, read in _RECORDS}
+"""What reads each table, by name."""
+
 POOLS = (
     *(
-        Problem(f"taskset-{_short(model)}", groups, half, partial(_taskset, model))
-        for model, groups, half in _TASKSET_MODELS
+        Problem(f"{name}-fitted", groups, half, partial(_task, fitted, read))
+        for name, groups, half, read in _RECORDS
     ),
     *(
-        Problem(f"xgboost-{_short(name)}", ("trees",), half, partial(_xgboost, name))
-        for name, half in _XGBOOST_SETS
-    ),
-    *(
-        Problem(f"deepar-{_short(name)}", ("nets",), half, partial(_deepar, name))
-        for name, half in _DEEPAR_SETS
+        Problem(name, groups, _NEAREST[half], partial(_task, nearest, read))
+        for name, groups, half, read in _RECORDS
     ),
 )
 """The problems of this file, each in its half for good."""
