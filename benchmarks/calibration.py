@@ -5,8 +5,8 @@ For each problem of the race and each seed, `--observations` random configs are 
 intervals of 50 and 90 %. A run of the searcher knows more about good configs than a random sample does; this
 is the harder case.
 
-How much of a problem can be known from so few configs is said too: Spearman's correlation of the predicted
-medians with the outcomes, and that of a random forest of scikit-learn's, from the same observations.
+How much of a problem the model knows from so few configs is said too: Spearman's correlation of the predicted
+medians with the outcomes.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
-from scipy.stats import rankdata, spearmanr
-from sklearn.ensemble import RandomForestRegressor
+from scipy.stats import spearmanr
 
 from benchmarks.measure import command_line, write
 from benchmarks.race.problems import chosen
 from benchmarks.race.problems.base import Problem
 from raytune_gp.failures import FailureKind
 from raytune_gp.searchers.gp import GPSearcher
-from raytune_gp.space import Encoding, SearchSpace
+from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Observation
 
 
 def judged(problem: Problem, seed: int, known: int, held_out: int) -> dict[str, float] | None:
-    """The share of held-out outcomes in each interval, and the correlations; None where there is no model."""
+    """The share of held-out outcomes in each interval, and the correlation; None where there is no model."""
     task, space = problem.task, SearchSpace(problem.task.space)
     rng = np.random.default_rng([zlib.crc32(problem.name.encode()), seed])
     configs = [space.sample(rng) for _ in range(known + held_out)]
@@ -41,20 +40,16 @@ def judged(problem: Problem, seed: int, known: int, held_out: int) -> dict[str, 
     searcher = GPSearcher(space, mode="min", seed=seed)
     searcher.update(observations, ())
     good = known + np.flatnonzero(np.isfinite(outcomes[known:]))
-    found = {}
-    for share in (0.5, 0.9):
-        try:
-            median, low, high = searcher.predict([configs[i] for i in good], share=share)
-        except ArithmeticError:
-            return None
-        found[f"{share:.0%}"] = float(((low <= outcomes[good]) & (outcomes[good] <= high)).mean())
-    seen = np.flatnonzero(np.isfinite(outcomes[:known]))
-    places = Encoding(space).encode(configs)
-    forest = RandomForestRegressor(200, max_features=0.8, random_state=seed)
-    forest.fit(places[seen], rankdata(outcomes[seen]))
-    found["rank_correlation"] = correlation(median, outcomes[good])
-    found["forest"] = correlation(forest.predict(places[good]), outcomes[good])
-    return found
+    try:
+        intervals = {share: searcher.predict([configs[i] for i in good], share=share) for share in (0.5, 0.9)}
+    except ArithmeticError:
+        return None
+    found = {
+        f"{share:.0%}": float(((low <= outcomes[good]) & (outcomes[good] <= high)).mean())
+        for share, (_, low, high) in intervals.items()
+    }
+    median, _, _ = intervals[0.5]
+    return {**found, "rank_correlation": correlation(median, outcomes[good])}
 
 
 def correlation(predicted: np.ndarray, outcomes: np.ndarray) -> float:
