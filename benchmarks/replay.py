@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def make(url: str, trials: int, reports: int) -> dict[str, Any]:
             experiment.apply(event)
         experiment.commands()
         began = time.thread_time()
-        paused, _ = timed(lambda batch=batch: snapshots.take(experiment, term, batch))
+        paused, _ = timed(partial(snapshots.take, experiment, term, batch))
         if not experiment.state.changed:
             pauses.append(paused)
             busy.append(time.thread_time() - began)

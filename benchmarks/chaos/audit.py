@@ -34,7 +34,7 @@ def _ending(run: Run) -> Iterator[str]:
 def _ledger(run: Run) -> Iterator[str]:
     """All that a worker said was heard once and as it was said, but for the last words of one that died."""
     said = {(item.worker, item.seq): item for item in run.cluster.ledger}
-    heard = [event for event in run.events if hasattr(event, "seq")]
+    heard: list[Any] = [event for event in run.events if hasattr(event, "seq")]
     by_worker = defaultdict(list)
     for event in heard:
         by_worker[event.worker].append(event.seq)

@@ -210,9 +210,11 @@ def play(scenario: Scenario, faults: Faults, journal: Any, run: str) -> Run:
     simulation = Simulation(run, fragile, cluster, scenario, scenario.experiment, **options)
     for number, plan in enumerate(plans):
         fragile.plan = plan
-        simulation.connect(
-            lambda executor, plan=plan: _Watched(FragileExecutor(executor, plan), fragile, broken)
-        )
+
+        def watched(executor: Any, plan: Plan = plan) -> _Watched:
+            return _Watched(FragileExecutor(executor, plan), fragile, broken)
+
+        simulation.connect(watched)
         try:
             simulation.start().run(MAX_TURNS)
             break

@@ -19,7 +19,12 @@ __all__ = ["reports"]
 def reports(rng: Random) -> None:
     """What is handed to `tune.report`, to the journal and back."""
     sent: list[Any] = []
-    session = Session(lambda kind, body: sent.append((kind, body)), Context("run", "00000", "/tmp", {}))
+
+    def send(kind: str, body: Any) -> int:
+        sent.append((kind, body))
+        return len(sent)
+
+    session = Session(send, Context("run", "00000", "/tmp", {}))
     metrics: Any = {"score": 0.5, "nested": {"a": 1, "b": [1, 2]}}
     for _ in range(rng.choice([1, 2, 4])):
         metrics = altered(rng, metrics)

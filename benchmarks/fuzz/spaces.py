@@ -44,7 +44,8 @@ def domain(rng: Random, depth: int) -> Any:
     made = rng.choice(DOMAINS)
     if made is tune.when:
         values = rng.choice([["a"], [1], [True], value(rng, 1)])
-        return tune.when(rng.choice(["a", "b", "a/b", "x", "", 3]), values, domain(rng, depth))
+        names: list[Any] = ["a", "b", "a/b", "x", "", 3]
+        return tune.when(rng.choice(names), values, domain(rng, depth))
     if made in (tune.choice, tune.grid_search):
         return made([value(rng, 1) for _ in range(rng.randrange(5))] if rng.random() < 0.8 else value(rng))
     if made is tune.sample_from:

@@ -64,7 +64,7 @@ def _train(
             (Path(directory) / "step").write_text(str(step))
             tune.report({"score": value, "step": step, "life": life}, checkpoint=directory)
         ledger.write("told", life=life, step=step)
-        if kind in KINDS:
+        if kind is not None and kind in KINDS:
             ledger.write("trouble", life=life, kind=kind, deadly=kind not in LIVES_ON)
             KINDS[kind](ledger)
 

@@ -78,17 +78,18 @@ class Nodes:
 
     def drain(self, node: Any, seconds: float) -> None:
         """Tell the cluster that a spot instance goes in so many seconds."""
-        from ray._raylet import GcsClient
+        from ray import _raylet
 
         deadline_ms = int((time.time() + seconds) * 1000)
-        GcsClient(address=self.address).drain_node(node.node_id, PREEMPTION, "spot", deadline_ms)
+        client: Any = _raylet.GcsClient(address=self.address)  # type: ignore[attr-defined]
+        client.drain_node(node.node_id, PREEMPTION, "spot", deadline_ms)
 
     def lose_head(self) -> None:
         """Kill the processes of the head, coordinators too; the other nodes then end by themselves."""
         for process in self.coordinators():
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        head = self._cluster.head_node
+        head: Any = self._cluster.head_node
         head.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
     def processes(self) -> Iterator[psutil.Process]:
