@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
+import raytune_gp.searchers.gp  # noqa: F401  loads torch, which is not to count against the first input's limit
 from raytune_gp.errors import RaytuneError
 
 __all__ = ["CrashError", "Target", "attempt"]
