@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--optimisers", nargs="*", default=[], help="labels to compare; all by default")
     parser.add_argument("--baseline", default="gp", help="the label that wins are counted for")
-    parser.add_argument("--half", choices=get_args(Half), default="develop")
+    parser.add_argument("--half", nargs="+", choices=get_args(Half), default=["develop"])
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--out", type=Path, help="where the figures go as JSON")
@@ -158,7 +158,7 @@ def main() -> None:
             trials=arguments.trials,
             workers=arguments.workers,
             optimisers=arguments.optimisers,
-            problems=[p.name for p in PROBLEMS.values() if p.half == arguments.half],
+            problems=[p.name for p in PROBLEMS.values() if p.half in arguments.half],
         )
     except ValueError as error:
         sys.exit(str(error))
@@ -168,7 +168,7 @@ def main() -> None:
     print(show(figures))
     if arguments.out:
         command = (
-            f"python -m benchmarks.standings --half {arguments.half} --trials {arguments.trials}"
+            f"python -m benchmarks.standings --half {' '.join(arguments.half)} --trials {arguments.trials}"
             f" --workers {arguments.workers} --baseline {arguments.baseline}"
         )
         write({"command": command, **figures}, arguments.out)
