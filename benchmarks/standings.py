@@ -57,7 +57,7 @@ def summary(standings: Standings, baseline: str) -> dict[str, Any]:
                 "mean_rank": {f"{share:.0%}": float(ranks[share][i].mean()) for share in SHARES},
                 "mean_rank_interval": interval(ranks[1.0][i], problems),
                 "median_regret": float(np.nanmedian(regrets[i])),
-                "trials_to_target": _to_target(needed[i]),
+                "trials_to_target": _to_target(needed[i], problems),
                 "cpu_seconds_a_suggestion": float(standings.seconds[i].mean()),
                 "cpu_seconds_in_last_quarter": float(_last_quarter(standings.seconds[i]).mean()),
             }
@@ -88,13 +88,24 @@ def summary(standings: Standings, baseline: str) -> dict[str, Any]:
     }
 
 
-def _to_target(needed: np.ndarray) -> dict[str, float | None] | None:
-    """Of `Standings.needed` (n): the share of runs that got there, and the median, None if half did not."""
+def _to_target(needed: np.ndarray, problems: Sequence[str]) -> dict[str, float | None] | None:
+    """Of `Standings.needed` (n): the share of runs that got there, and the median, None if half did not.
+
+    `problems` is the share of problems on which more than half of the runs got there.
+    """
     raced = needed[~np.isnan(needed)]
     if not len(raced):
         return None
     median = float(np.median(raced))
-    return {"reached": float(np.isfinite(raced).mean()), "median": median if math.isfinite(median) else None}
+    runs: dict[str, list[bool]] = {}
+    for problem, trials in zip(problems, needed.tolist(), strict=True):
+        if not math.isnan(trials):
+            runs.setdefault(problem, []).append(math.isfinite(trials))
+    return {
+        "reached": float(np.isfinite(raced).mean()),
+        "problems": float(np.mean([np.mean(there) > 0.5 for there in runs.values()])),
+        "median": median if math.isfinite(median) else None,
+    }
 
 
 def _last_quarter(seconds: np.ndarray) -> np.ndarray:
