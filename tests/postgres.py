@@ -83,15 +83,18 @@ class Server:
         """Start, and wait until it takes connections."""
         command = [self._bin / "postgres", "-D", self.data, "-p", self.port, "-k", self._directory]
         with (self._directory / "log").open("ab") as log:
-            self._process = self._starter.submit(
-                subprocess.Popen,
-                [*map(str, command), "-c", "listen_addresses=127.0.0.1"],
-                stdout=log,
-                stderr=log,
-                cwd=self._directory,
-                preexec_fn=_die_with_parent,
-                **self._as,
-            ).result()
+
+            def launch() -> subprocess.Popen[bytes]:
+                return subprocess.Popen(
+                    [*map(str, command), "-c", "listen_addresses=127.0.0.1"],
+                    stdout=log,
+                    stderr=log,
+                    cwd=self._directory,
+                    preexec_fn=_die_with_parent,
+                    **self._as,
+                )
+
+            self._process = self._starter.submit(launch).result()
         deadline = time.monotonic() + 60
         while self._ask("SELECT 1") is None:
             assert self._process.poll() is None, (self._directory / "log").read_text()

@@ -410,7 +410,7 @@ def test_settings_of_tuner_that_cannot_be(settings: Any, message: str) -> None:
 
 def test_a_trainable_that_cannot_be_called_is_refused(run_settings: Any) -> None:
     with pytest.raises(TrainableError, match="cannot be called with one config"):
-        tune.run(lambda: None, config={}, metric="m", mode="max", **run_settings)  # type: ignore[arg-type,misc]
+        tune.run(lambda: None, config={}, metric="m", mode="max", **run_settings)
 
 
 def test_the_objects_of_tuner_say_the_same_as_the_settings_of_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,19 @@ def example_run(seed: int = 0, **settings: Any) -> RunState:
     return state
 
 
+def best_of(state: RunState) -> Trial:
+    """The best trial of a run that has one."""
+    best = state.best()
+    assert best is not None
+    return best
+
+
+def value_of(trial: Trial) -> float:
+    """The first objective of a trial that has a value."""
+    assert trial.objective is not None
+    return trial.objective[0]
+
+
 class Maker:
     """A state put together event by event, one worker, in seconds that pass as told."""
 
@@ -149,7 +162,7 @@ class Maker:
     def trial(
         self,
         config: Config,
-        reports: list[Mapping[str, Any]],
+        reports: Sequence[Mapping[str, Any]],
         *,
         status: str | None = "COMPLETED",
         error: str | None = None,

@@ -166,7 +166,7 @@ def test_a_race_that_is_told_to_end_leaves_no_run_behind(tmp_path: Path) -> None
     out = tmp_path / "race.jsonl"
     command = ["-m", "benchmarks.race", "--problems", "branin", "--optimisers", "gp", "--trials", "100000"]
     process = psutil.Popen([sys.executable, *command, "--out", str(out)])
-    runs = []
+    runs: list[psutil.Process] = []
     while not runs:
         assert process.poll() is None
         time.sleep(0.05)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ def make_bench() -> Iterator[Callable[..., Bench]]:
     """Makes benches; at the end each one's events, replayed from JSON, must give the state it is in."""
     made: list[Bench] = []
 
-    def make(**settings: object) -> Bench:
+    def make(**settings: Any) -> Bench:
         made.append(Bench(**settings))
         return made[-1]
 

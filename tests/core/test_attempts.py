@@ -51,11 +51,14 @@ def test_a_raising_trial_is_tried_again_so_often(make_bench: Make, max_failures:
         bench.say("w0/1", "started")
         bench.report("w0/1", failure, 0.1, checkpoint=failure == 1)
         events = bench.end("w0/1", "failed", "Traceback ...\nValueError: no")
+        again = events[2]
+        assert isinstance(again, ev.AttemptAssigned)
         assert events[1:] == [
             ev.TrialRequeued(0.0, "00000", f"retry after failure {failure}"),
-            ev.AttemptAssigned(0.0, "00000", failure + 1, "w0/1", events[2].resume_from),
+            ev.AttemptAssigned(0.0, "00000", failure + 1, "w0/1", again.resume_from),
         ]
-        assert events[2].resume_from["step"] == 1, "from the newest checkpoint"
+        assert again.resume_from is not None
+        assert again.resume_from["step"] == 1, "from the newest checkpoint"
     events = bench.end("w0/1", "failed", "Traceback ...\nValueError: no")
     assert events[1] == ev.TrialEnded(0.0, "00000", "FAILED", None, "error", "ValueError: no")
     assert bench.state.observations[0].failure == "error"
@@ -84,6 +87,7 @@ def test_fail_fast_ends_the_run_and_its_other_trials_can_be_resumed(make_bench: 
     assert (other.status, other.losses, other.error) == (TrialStatus.PENDING, 0, None), "no loss of its own"
     bench.tell(msg.Resume({}))
     bench.running()
+    assert other.resume_from is not None
     assert (other.status, other.resume_from.step) == (TrialStatus.RUNNING, 1)
 
 
@@ -92,7 +96,9 @@ def test_an_unclean_worker_is_not_used_again(make_bench: Make) -> None:
     events = bench.end("w0/1", "completed", left="2 child processes")
     assert kinds(events) == ["AttemptEnded", "WorkerReleased", "TrialEnded", "WorkerRequested"]
     assert events[1] == ev.WorkerReleased(0.0, "w0/1", "trial 00000 left 2 child processes")
-    assert events[-1].worker == "w0/2"
+    requested = events[-1]
+    assert isinstance(requested, ev.WorkerRequested)
+    assert requested.worker == "w0/2"
 
 
 # --- lost workers ---
@@ -287,7 +293,9 @@ def start_two(bench: Bench) -> None:
     bench.report("w0/1", 1, 1.0, checkpoint=True)
 
 
-def test_a_paused_trial_frees_its_worker_and_comes_back(make_bench: Make) -> None:
+def test_a_paused_trial_frees_its_worker_and_comes_back(
+    make_bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scheduler = Once(Pause("its rung is full"))
     bench = make_bench(slots=1, num_samples=2, scheduler=scheduler).running()
     bench.say("w0/1", "started")
@@ -301,13 +309,16 @@ def test_a_paused_trial_frees_its_worker_and_comes_back(make_bench: Make) -> Non
         "TrialCreated",
         "AttemptAssigned",
     ]
-    scheduler.next_to_resume = lambda: "00000"
+    monkeypatch.setattr(scheduler, "next_to_resume", lambda: "00000")
     events = bench.run_trial("w0/1", 3.0)
+    assigned = events[-1]
+    assert isinstance(assigned, ev.AttemptAssigned)
     assert events[-2:] == [
         ev.Decided(0.0, "00000", 1, 2, "resume", "its turn", "once/1", None, None),
-        ev.AttemptAssigned(0.0, "00000", 2, "w0/1", events[-1].resume_from),
+        ev.AttemptAssigned(0.0, "00000", 2, "w0/1", assigned.resume_from),
     ]
-    assert events[-1].resume_from["path"] == "00000/1/2"
+    assert assigned.resume_from is not None
+    assert assigned.resume_from["path"] == "00000/1/2"
     bench.run_trial("w0/1")
     assert bench.state.status is RunStatus.COMPLETED
 
@@ -388,6 +399,7 @@ def test_an_exploit_takes_the_sources_checkpoint_and_a_new_config(make_bench: Ma
     assert kept["00001"] == ("00001/1/3", "00001/1/4"), "the newest, and the one that is borrowed"
     assigned = bench.end("w0/1", "interrupted")[-1]
     assert isinstance(assigned, ev.AttemptAssigned)
+    assert assigned.resume_from is not None
     assert (assigned.trial, assigned.resume_from["path"]) == ("00000", "00001/1/3")
     assert bench.commands(msg.Start)[-1].config == {"x": 7.5}
     trial = bench.state.trials["00000"]
@@ -445,7 +457,9 @@ def test_a_borrowed_checkpoint_stays_with_a_borrower_that_has_none_of_its_own(ma
         bench.report(worker, 4, 1.0)
         bench.end(worker)
     assert last_kept(bench, "00002") is None
-    assert bench.state.trials["00000"].resume_point.path == "00002/1/3"
+    checkpoint = bench.state.trials["00000"].resume_point
+    assert checkpoint is not None
+    assert checkpoint.path == "00002/1/3"
 
 
 def test_a_borrower_that_is_tried_again_goes_on_from_its_own(make_bench: Make) -> None:
@@ -468,6 +482,7 @@ def test_an_exploit_survives_a_stop_of_the_run(make_bench: Make) -> None:
     for worker in ("w0/1", "w1/1"):
         bench.end(worker, "interrupted")
     trial = bench.state.trials["00000"]
+    assert trial.resume_from is not None
     assert (trial.config, trial.resume_from.path) == ({"x": 7.5}, "00001/1/3")
 
 
@@ -490,7 +505,9 @@ def test_a_source_that_was_itself_exploited_gives_what_it_took_over(make_bench: 
     bench.say("w2/1", "started")
     bench.report("w2/1", 1, 0.0)
     bench.end("w2/1", "interrupted")
-    assert bench.state.trials["00002"].resume_from.path == "00001/1/3"
+    checkpoint = bench.state.trials["00002"].resume_from
+    assert checkpoint is not None
+    assert checkpoint.path == "00001/1/3"
 
 
 def test_a_failure_during_an_exploit_goes_back_to_where_the_trial_was(make_bench: Make) -> None:

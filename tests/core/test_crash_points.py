@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def simulate(plans: Sequence[Plan], outage_s: float = 0.0, is_decided_on: bool =
     run = Simulation(SPEC, curve, slots=2, journal=journal, is_decided_on=is_decided_on)
     for plan in plans:
         journal.plan = plan
-        run.connect(lambda executor, plan=plan: FragileExecutor(executor, plan))
+        run.connect(partial(FragileExecutor, plan=plan))
         try:
             run.start().run()
         except Crash:

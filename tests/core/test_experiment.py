@@ -160,7 +160,9 @@ def test_a_stopper_of_the_users_is_asked(make_bench: Make) -> None:
     bench = make_bench(num_samples=1, stopper=lambda trial: trial.step >= 2).running()
     bench.say("w0/1", "started")
     assert kinds(bench.report("w0/1", 1, 1.0)) == ["Reported"]
-    assert bench.report("w0/1", 2, 1.0)[-1].action == "complete"
+    decided = bench.report("w0/1", 2, 1.0)[-1]
+    assert isinstance(decided, ev.Decided)
+    assert decided.action == "complete"
 
 
 class StopAll:
@@ -250,7 +252,9 @@ def test_a_resumption_while_the_stop_is_under_way_lets_the_trials_go_on(make_ben
     bench.tell(msg.StopRun("oops"))
     bench.tell(msg.Resume({}))
     assert kinds(bench.end("w0/1", "interrupted")) == ["AttemptEnded", "TrialRequeued", "AttemptAssigned"]
-    assert bench.state.trials["00000"].resume_from.step == 1
+    checkpoint = bench.state.trials["00000"].resume_from
+    assert checkpoint is not None
+    assert checkpoint.step == 1
 
 
 def test_a_smaller_budget_on_resumption_ends_the_run(make_bench: Make) -> None:

@@ -116,6 +116,7 @@ def test_a_retry_comes_in_time_by_itself_and_after_a_crash() -> None:
         if run.state.queue and run.state.trials["00000"].due_at:
             break
     due_at = run.state.trials["00000"].due_at
+    assert due_at is not None
     run.connect()
     run.start().run()
     assigned = run.journal.of(ev.AttemptAssigned)
@@ -153,6 +154,7 @@ def test_a_trial_whose_time_is_up_is_stopped_and_keeps_its_value(make_bench: Mak
     assert bench.experiment.deadline == 105.0
     bench.now = 105.0
     [decided] = bench.tell(msg.Tick())
+    assert isinstance(decided, ev.Decided)
     assert (decided.action, decided.reason, decided.rule) == (
         "stop",
         "its time of 100 s is used up",
@@ -234,6 +236,7 @@ def test_a_drained_node_is_left_at_the_next_checkpoint_and_gets_nothing_new(make
     events = bench.end("w0/1", "interrupted")
     assert kinds(events)[:3] == ["AttemptEnded", "TrialRequeued", "WorkerReleased"]
     trial = bench.state.trials["00000"]
+    assert trial.resume_from is not None
     assert (trial.failures, trial.losses, trial.resume_from.step) == (0, 0, 2)
     late = bench.tell(msg.WorkerArrived("w1/1", "old", 2))
     assert kinds(late)[:2] == ["WorkerUp", "WorkerReleased"], "nothing starts there"

@@ -65,7 +65,12 @@ def test_a_failing_journal_is_tried_again_until_it_works(writes_first: bool) -> 
     run.start()
     sent = []
     send = run.executor.send
-    run.executor.send = lambda command: (sent.append(len(pauses)), send(command))
+
+    def note(command: msg.Command) -> None:
+        sent.append(len(pauses))
+        send(command)
+
+    run.executor.send = note
     journal.failures = 6
     run.run()
     assert pauses == [0.1, 0.5, 2.0, 5.0, 5.0, 5.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_superseded_reports_do_not_count() -> None:
 
 
 def test_in_a_run_the_worst_are_stopped_early_and_keep_their_values() -> None:
-    def curve(config: Config, first: int):
+    def curve(config: Config, first: int) -> Iterator[tuple[float, dict[str, float]]]:
         for step in range(first + 1, 11):
             yield 1.0, {"score": -float(config["x"]) + step / 100}
 

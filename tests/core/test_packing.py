@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -242,7 +243,7 @@ def test_a_coordinator_that_crashes_anywhere_loses_none() -> None:
         journal = FragileJournal(MemoryJournal())
         journal.plan = plan
         crashed = simulated(14, journal=journal)
-        crashed.connect(lambda executor, plan=plan: FragileExecutor(executor, plan))
+        crashed.connect(partial(FragileExecutor, plan=plan))
         with pytest.raises(Crash):
             crashed.start().run()
         crashed.executor.disconnect()

@@ -10,13 +10,14 @@ import pytest
 
 from raytune_gp import events as ev
 from raytune_gp.execution.simulated_cluster import Network
+from raytune_gp.protocols import Scheduler
 from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule
 from raytune_gp.status import RunStatus
 from raytune_gp.trial import Config, Metric, Trial, TrialStatus
 from tests.core.fake_schedulers import FreezeThaw, Population, Promotion
 from tests.support import Simulation, make_spec, noisy_curve, replayed
 
-FAKES = {
+FAKES: dict[str, Callable[[], Scheduler]] = {
     "promotion": Promotion,
     "population": Population,
     "freeze_thaw": FreezeThaw,
@@ -85,6 +86,7 @@ def test_exploited_trials_take_checkpoint_and_config() -> None:
             for e in events[events.index(decision) :]
             if isinstance(e, ev.AttemptAssigned) and e.trial == decision.trial
         )
+        assert assigned.resume_from is not None
         source = assigned.resume_from["path"].split("/")[0]
         assert source == decision.source != decision.trial
     last = decisions[-1]
@@ -132,10 +134,9 @@ def known(scheduler: Any) -> Any:
 @pytest.mark.parametrize("seed", range(6))
 def test_crashes_and_lost_workers_in_the_middle(name: str, seed: int) -> None:
     """The coordinator comes back knowing the same; every trial finishes once, and no step is told twice."""
-    make: Callable[[], Any] = FAKES[name]
     network = Network(loss=0.05, duplication=0.1, jitter=0.5)
     spec = make_spec(num_samples=8, max_losses=99)
-    run = Simulation(spec, rising(6), slots=3, scheduler=make, network=network, seed=seed).start()
+    run = Simulation(spec, rising(6), slots=3, scheduler=FAKES[name], network=network, seed=seed).start()
     turns = 0
     while not run.loop.experiment.is_over:
         run.loop.turn()

@@ -6,12 +6,13 @@ import dataclasses
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.chaos.rounds import Faults, draw, draw_faults, play
+from benchmarks.chaos.rounds import Faults, Scenario, draw, draw_faults, play
 from raytune_gp import events as ev
 from raytune_gp import messages as msg
 from raytune_gp import recovery
@@ -51,7 +52,9 @@ class Prefix(MemoryJournal):
 
 def known(scheduler: Any) -> dict[str, Any]:
     """What a scheduler knows, to compare."""
-    about = {name: value if name.startswith("_") else _text(value) for name, value in vars(scheduler).items()}
+    about: dict[str, Any] = {
+        name: value if name.startswith("_") else _text(value) for name, value in vars(scheduler).items()
+    }
     if "_at_step" in about:  # the steps that nobody has reached any more tell nothing
         about["_at_step"] = [list(column) for column in about["_at_step"] if len(column)]
         about["_curves"] = {trial: repr(curve) for trial, curve in about["_curves"].items() if curve}
@@ -134,9 +137,13 @@ def test_through_random_faults() -> None:
         assert len(list(journal.parts("run"))) > 1
         assert state_of(journal, "run") == RunState.of(found.events) == found.state, seed
         rows = [(type(event).__name__, event_to_json(event)) for event in found.events]
-        check_at_every_index(rows, lambda made=scenario: made.experiment().scheduler, 5)
+        check_at_every_index(rows, partial(_scheduler_of, scenario), 5)
         journal.close()
     assert crashed > 8
+
+
+def _scheduler_of(scenario: Scenario) -> Scheduler:
+    return scenario.experiment().scheduler
 
 
 # --- what a part costs ---
@@ -270,21 +277,31 @@ def test_after_a_bad_part_the_chain_goes_on_from_the_last_good_one(finished: Mem
 class CountingJournal(Prefix):
     """Notes from where it was read."""
 
+    def __init__(self, rows: Sequence[tuple[str, str]], parts: Sequence[Part] = ()):
+        super().__init__(rows, parts)
+        self.read_after: list[int] = []
+
     def read(self, run: str, after_index: int = -1) -> Iterator[tuple[int, ev.Event]]:
-        self.__dict__.setdefault("read_after", []).append(after_index)
+        self.read_after.append(after_index)
         return super().read(run, after_index)
 
 
 def test_a_scheduler_that_cannot_be_restored_sees_all_events(finished: MemoryJournal) -> None:
     """A user's own may lack the methods; one of another rule cannot use what the one before it knew."""
-    for make, after in ((FIFOScheduler, finished.snapshot[-1].position), (Population, -1)):
+    expected: dict[Make, int] = {
+        FIFOScheduler: finished.snapshot[-1].position,
+        Population: -1,
+        FreezeThaw: -1,
+        Promotion: -1,
+    }
+    for make, after in expected.items():
         journal = CountingJournal(finished.rows, finished.snapshot)
-        Snapshots(journal, "run", lambda make=make: Experiment(make())).recover()
+        Snapshots(journal, "run", partial(_experiment, make)).recover()
         assert journal.read_after == [after]
-    for scheduler in (FreezeThaw, Promotion):
-        journal = CountingJournal(finished.rows, finished.snapshot)
-        Snapshots(journal, "run", lambda make=scheduler: Experiment(make())).recover()
-        assert journal.read_after == [-1]
+
+
+def _experiment(make: Make) -> Experiment:
+    return Experiment(make())
 
 
 def test_a_snapshot_that_cannot_be_written_ends_no_run(caplog: pytest.LogCaptureFixture) -> None:

@@ -77,7 +77,9 @@ def test_every_prefix_replays_to_the_state_that_was(
     run.run()
     run.connect()
     run.start([msg.Resume({"num_samples": 10})]).run()
-    live = run.loop.experiment.states
+    experiment = run.loop.experiment
+    assert isinstance(experiment, Recording)
+    live = experiment.states
     events = run.journal.events()
     assert len(live) == len(events) > 150
     kinds = {type(e) for e in events}

@@ -53,7 +53,7 @@ def wait_for_a_checkpoint(journal: str) -> None:
 class Summing(tune.Trainable):
     """Sums data that is not its own."""
 
-    def setup(self, config: Any, data: Any = None) -> None:  # type: ignore[override]
+    def setup(self, config: Any, data: Any = None) -> None:
         self.data = data
 
     def step(self) -> Any:

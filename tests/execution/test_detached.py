@@ -10,7 +10,9 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import psutil
@@ -87,8 +89,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., None]]:
     def start(*names: str, steps: int = 20) -> None:
         for name in names:
             command = [sys.executable, "-c", DRIVER, name, str(tmp_path), str(steps)]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            drivers.append(subprocess.Popen(command, env=surroundings(), cwd=ROOT, text=True, **pipes))
+            drivers.append(
+                subprocess.Popen(command, env=surroundings(), cwd=ROOT, text=True, stdout=PIPE, stderr=PIPE)
+            )
         for name, driver in zip(names, drivers, strict=True):
             assert driver.stdout is not None
             said = driver.stdout.readline()
@@ -129,10 +132,14 @@ def kill_coordinator(run: str) -> None:
     os.kill(until(pid, f"{run} does not answer"), signal.SIGKILL)
 
 
+def nobody_is_left(ledger: Path) -> bool:
+    return not any(map(psutil.pid_exists, processes(ledger)))
+
+
 def nothing_is_left(*ledgers: Path) -> None:
     until(lambda: not actor_names(), "actors are left")
     for ledger in ledgers:
-        until(lambda p=ledger: not any(map(psutil.pid_exists, processes(p))), "processes are left")
+        until(partial(nobody_is_left, ledger), "processes are left")
 
 
 def test_runs_side_by_side_outlive_their_drivers_a_coordinator_and_a_worker(
@@ -176,8 +183,7 @@ def test_starting_following_and_stopping_from_shells(tmp_path: Path) -> None:
 
     def shell(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "raytune_gp.cli", *arguments, "--journal", f"{tmp_path}/journal.db"]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, env=surroundings(), text=True, **pipes)
+        return subprocess.Popen(command, env=surroundings(), text=True, stdout=PIPE, stderr=PIPE)
 
     file = tmp_path / "long.yaml"
     file.write_text(textwrap.dedent(RUN_FILE).replace("LEDGER", str(ledger)))

@@ -19,6 +19,7 @@ from raytune_gp.execution import cluster, coordinator, driver
 from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.payload import Payload
+from raytune_gp.execution.placement import Demand
 from raytune_gp.execution.worker_settings import WorkerSettings
 from raytune_gp.state import RunState
 from raytune_gp.storage.artifacts import Storage
@@ -179,7 +180,7 @@ NODE = "ab" * 28
 def plan_of(tmp_path: Path, journal: str, **more: Any) -> RunPlan:
     storage = Storage(str(tmp_path), "run")
     payload = Payload.of(None, storage)
-    worker = WorkerSettings("run", "run", str(tmp_path), {"cpu": 1}, payload, {})
+    worker = WorkerSettings("run", "run", str(tmp_path), Demand({"cpu": 1}), payload, {})
     return RunPlan("run", "id", journal, 0, payload, worker, **more)
 
 

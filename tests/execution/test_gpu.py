@@ -66,7 +66,7 @@ class StandInForTorch:
 
 def test_caches_are_given_back_before_live_tensors_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "_driver_is_loaded", lambda: True)
-    monkeypatch.setitem(sys.modules, "torch", StandInForTorch([100, 20], cached=GIB))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", StandInForTorch([100, 20], cached=GIB))
     assert measure().tensors == 120
 
 

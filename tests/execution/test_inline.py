@@ -366,9 +366,16 @@ def test_a_slip_in_the_metrics_name_ends_the_run_early_and_is_put_right_on_resum
 
 def test_a_retry_is_waited_for_asleep(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     short = dataclasses.replace(POLICIES[FailureKind.HOST_MEMORY], delays_s=(1.0,))
-    monkeypatch.setitem(POLICIES, FailureKind.HOST_MEMORY, short)  # type: ignore[arg-type]
-    turns, began, turn = [], [], Loop.turn
-    monkeypatch.setattr(Loop, "turn", lambda loop: (turns.append(loop), turn(loop))[1])
+    monkeypatch.setitem(POLICIES, FailureKind.HOST_MEMORY, short)
+    turns: list[Loop] = []
+    began: list[float] = []
+    turn = Loop.turn
+
+    def noted(loop: Loop) -> None:
+        turns.append(loop)
+        turn(loop)
+
+    monkeypatch.setattr(Loop, "turn", noted)
 
     def train(config: dict[str, Any]) -> None:
         began.append(time.monotonic())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import uuid
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 import ray
 from ray._private.state import state
-from ray.core.generated.common_pb2 import ActorDeathCause, NodeDeathInfo
 from ray.exceptions import ActorDiedError
 
 from raytune_gp.execution.losses import kind_of_absence, kind_of_loss
 from raytune_gp.failures import FailureKind
 from tests.execution.watching import wait_until
+
+pb2: Any = importlib.import_module("ray.core.generated.common_pb2")  # its classes are made as it is imported
 
 GOING = frozenset({"drained"})
 
@@ -30,11 +32,11 @@ def ways(
     monkeypatch: pytest.MonkeyPatch, text: str, node: str, preempted: bool = False
 ) -> tuple[FailureKind, FailureKind]:
     """The kind by the error, and by the table."""
-    cause = ActorDeathCause()
+    cause = pb2.ActorDeathCause()
     died = cause.actor_died_error_context
     died.actor_id, died.error_message = bytes(16), text
     if preempted:
-        died.node_death_info.reason = NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED
+        died.node_death_info.reason = pb2.NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED
     row: dict[str, Any] = {"Name": "run/w0/1", "DeathCause": cause, "Address": {"NodeID": node}}
     monkeypatch.setattr(state, "actor_table", lambda _: {"id": row})
     what, kind = kind_of_absence("run/w0/1", GOING)
@@ -67,7 +69,7 @@ def test_what_ray_knows_to_be_preempted(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_memory_as_a_context_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    cause = ActorDeathCause()
+    cause = pb2.ActorDeathCause()
     cause.oom_context.error_message = "too much"
     row = {"Name": "run/w0/1", "DeathCause": cause, "Address": {"NodeID": "here"}}
     monkeypatch.setattr(state, "actor_table", lambda _: {"id": row})

@@ -104,7 +104,7 @@ class StandInForTorch:
 
 def test_pytorchs_peak_is_that_of_this_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = StandInForTorch(30 * GIB)
-    monkeypatch.setitem(sys.modules, "torch", torch)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", torch)
     meter = Meter()
     torch.reserved = 3 * GIB
     usage = meter.stop()

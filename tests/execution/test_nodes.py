@@ -278,7 +278,8 @@ def test_trials_go_where_the_labels_say_and_a_selector_that_no_node_meets_is_ref
 def test_sixteen_halves_of_eight_gpus_while_nodes_come_and_go(tmp_path: Path) -> None:
     """Three nodes with 8 logical GPUs, one with two more that joins, and one of four that is killed."""
     out = tmp_path / "found.json"
-    command = [sys.executable, "-m", "benchmarks.cluster", "--epochs", "5", "--seconds", "1.2", "--out", out]
+    settings = ["--epochs", "5", "--seconds", "1.2", "--out", str(out)]
+    command = [sys.executable, "-m", "benchmarks.cluster", *settings]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr[-3000:]

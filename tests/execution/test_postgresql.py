@@ -97,13 +97,15 @@ def test_a_coordinator_that_is_killed_while_the_server_is_away_comes_back_with_i
     postgres: Server, postgres_url: str, tmp_path: Path
 ) -> None:
     def fall() -> None:
-        pid = ray.get(ray.get_actor("run", NAMESPACE).hello.remote())["pid"]
+        coordinator: Any = ray.get_actor("run", NAMESPACE)
+        pid = ray.get(coordinator.hello.remote())["pid"]
         postgres.kill()
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with suppress(ray.exceptions.RayError, ValueError):
-                if ray.get(ray.get_actor("run", NAMESPACE).hello.remote(), timeout=2)["pid"] != pid:
+                coordinator = ray.get_actor("run", NAMESPACE)
+                if ray.get(coordinator.hello.remote(), timeout=2)["pid"] != pid:
                     break
             time.sleep(0.1)
         postgres.start()

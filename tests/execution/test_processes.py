@@ -240,7 +240,8 @@ def test_a_coordinator_that_is_away_makes_no_trial_silent(
 
         from raytune_gp.execution.worker import NAMESPACE
 
-        pid = ray.get(ray.get_actor("run", NAMESPACE).hello.remote())["pid"]
+        coordinator: Any = ray.get_actor("run", NAMESPACE)
+        pid = ray.get(coordinator.hello.remote())["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
             for step in range(10):

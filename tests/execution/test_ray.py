@@ -166,6 +166,7 @@ def test_a_killed_worker_costs_its_trial_only_the_last_steps(
     events = events_of(run_settings["journal"], "dying")
     lost = next(e for e in events if isinstance(e, ev.WorkerLost))
     again = next(e for e in events if isinstance(e, ev.AttemptAssigned) and e.attempt == 2)
+    assert again.resume_from is not None
     assert again.resume_from["step"] == 2
     assert again.at - lost.at < 10
 

@@ -196,7 +196,7 @@ def test_a_trainer_is_a_trainable_with_the_room_of_its_workers() -> None:
     from raytune_gp.execution.resources import check_demand
     from raytune_gp.trainable.parameters import resources_of
 
-    made = as_trainable(torch_trainer())
+    made: Any = as_trainable(torch_trainer())
     assert made.__name__ == "loop"
     demand = check_demand(resources_of(made, None))
     assert demand == Demand({"cpu": 0}, ({"cpu": 2},) * 3, "PACK")
@@ -225,7 +225,6 @@ def test_the_group_of_one_that_was_killed_is_given_back() -> None:
 
     from raytune_gp.execution.resources import groups_held
 
-    @ray.remote(num_cpus=0)
     class Maker:
         def make(self) -> str:
             group = ray.util.placement_group([{"CPU": 0.5}, {"CPU": 0.25}])
@@ -233,7 +232,7 @@ def test_the_group_of_one_that_was_killed_is_given_back() -> None:
             return str(group.id.hex())
 
     demand = Demand({"cpu": 0}, [{"cpu": 0.25}, {"cpu": 0.5}])
-    maker = Maker.remote()
+    maker: Any = ray.remote(num_cpus=0)(Maker).remote()
     group = ray.get(maker.make.remote())
     assert groups_held(demand) == 1
     assert groups_held(Demand({"cpu": 0}, [{"cpu": 0.5}])) == 0

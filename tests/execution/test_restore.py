@@ -215,8 +215,8 @@ def test_on_ray_too(go: Callable[..., Any], tmp_path: Path) -> None:
         results = go(resume=True, **settings)
     assert [r.status.value for r in results] == ["COMPLETED"] * 6
     events = events_of(f"sqlite:///{tmp_path}/disk/journal.db")
-    again = next(i for i, e in enumerate(events) if isinstance(e, ev.RunResumed))
-    assert events[again].changes["run_id"] != first.state.spec.run_id
+    again, resumed = next((i, e) for i, e in enumerate(events) if isinstance(e, ev.RunResumed))
+    assert resumed.changes["run_id"] != first.state.spec.run_id
     assert not {e.trial for e in events[again:] if isinstance(e, ev.Reported)} & set(finished)
     left = sorted(p.name for p in (tmp_path / "results" / "run").glob("trial_*/checkpoint_*"))
     assert len(left) == 6, "one of each trial is kept"

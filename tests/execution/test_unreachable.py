@@ -116,8 +116,8 @@ def test_a_worker_that_is_stopped_for_a_while_runs_on_where_it_was(
     meddler = threading.Thread(target=interfere)
     meddler.start()
     space = {"x": tune.uniform(0, 1), "ledger": str(ledger), "steps": 10, "seconds": 0.1}
-    more = {"metric": "score", "mode": "max", "search_alg": "random", "max_concurrent_trials": 2}
-    tune.run(counting, config=space, num_samples=4, name="run", **more, **run_settings)
+    settings = {"search_alg": "random", "max_concurrent_trials": 2, **run_settings}
+    tune.run(counting, config=space, metric="score", mode="max", num_samples=4, name="run", **settings)
     meddler.join()
     assert stopped
     hold_against(ledger, events_of(journal), trials=4, steps=10)

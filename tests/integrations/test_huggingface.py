@@ -25,7 +25,7 @@ def train(
 ) -> None:
     import torch
 
-    class Pairs(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    class Pairs(torch.utils.data.Dataset):
         def __len__(self) -> int:
             return 16
 

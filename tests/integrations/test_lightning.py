@@ -23,7 +23,9 @@ def train(
 ) -> None:
     import torch
 
-    class Line(pl.LightningModule):  # type: ignore[misc, name-defined]
+    Module: Any = pl.LightningModule
+
+    class Line(Module):
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(1, 1)

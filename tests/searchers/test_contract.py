@@ -30,7 +30,7 @@ from raytune_gp.space import (
 )
 from raytune_gp.trial import Config, Metric, Observation
 
-SPACES = {
+SPACES: dict[str, dict[str, Any]] = {
     "floats": {"x": uniform(-1, 1), "y": uniform(0, 1e-3), "z": randn(2, 0.5)},
     "logarithms": {"rate": loguniform(1e-6, 1), "width": lograndint(8, 4096)},
     "integers": {"a": randint(-3, 900), "b": qrandint(0, 64, 8), "c": quniform(0, 1, 0.25)},

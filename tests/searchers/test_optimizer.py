@@ -104,7 +104,8 @@ def test_failures_are_observations_without_a_value(value: float | None) -> None:
 
 def test_numbers_of_numpy_serve() -> None:
     optimizer, _ = spied()
-    for value in (np.float32(0.5), np.int64(3), np.float64(1.5)):
+    values: tuple[Any, ...] = (np.float32(0.5), np.int64(3), np.float64(1.5))
+    for value in values:
         optimizer.tell(optimizer.ask()[0], value)
     assert optimizer.best is not None
     assert optimizer.best[1] == 3.0
@@ -122,7 +123,7 @@ def test_the_best_is_the_earliest_among_equals(mode: str) -> None:
 
 
 def test_guesses_come_first_and_what_they_lack_is_drawn() -> None:
-    guesses = [{"x": 0.125, "k": 1}, {"k": 4}]
+    guesses: list[dict[str, Any]] = [{"x": 0.125, "k": 1}, {"k": 4}]
     optimizer = Optimizer(SPACE, search_alg="random", points_to_evaluate=guesses)
     first, second, third = optimizer.ask(3)
     assert first.config == guesses[0]
@@ -144,7 +145,7 @@ def test_the_grid_ends_and_its_guesses_leave_nothing_out() -> None:
 
 def test_grid_axes_go_round_and_guesses_take_their_turn() -> None:
     space = {"axis": grid_search([1, 2, 3]), "x": uniform(0, 1)}
-    guesses = [{"x": 0.5}, {"axis": 3}]
+    guesses: list[dict[str, Any]] = [{"x": 0.5}, {"axis": 3}]
     for alg in ("random", "sobol", "gp"):
         optimizer = Optimizer(space, search_alg=alg, points_to_evaluate=guesses)
         assert [s.config["axis"] for s in optimizer.ask(6)] == [1, 3, 3, 1, 2, 3], alg

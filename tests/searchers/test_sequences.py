@@ -206,7 +206,7 @@ def test_a_guess_that_names_an_axis_takes_a_cell_that_agrees() -> None:
             "x": uniform(0, 1),
         }
     )
-    guesses = [{"x": 0.5}, {"kind": "deep"}, {"kind": "deep", "layers": 4}, {"kind": "plain"}]
+    guesses: list[Config] = [{"x": 0.5}, {"kind": "deep"}, {"kind": "deep", "layers": 4}, {"kind": "plain"}]
     asker = Asker(RandomSearcher(space), space, seed=0, guesses=guesses)
     answer = asker.ask(command(4))
     assert isinstance(answer, Suggested)

@@ -160,5 +160,7 @@ def test_suggestions_know_the_pending_and_repeat_nothing(run: Finished) -> None:
     for event in run.events:
         state.apply(event)
         if isinstance(event, ev.SuggestionsRequested):
-            pending.append(len(state.due["suggest"].pending))
+            due = state.due["suggest"]
+            assert isinstance(due, msg.Suggest)
+            pending.append(len(due.pending))
     assert max(pending) >= 3

@@ -82,7 +82,8 @@ def test_it_is_the_same_space(name: str) -> None:
 
 
 def test_what_cannot_be_kept_is_said() -> None:
-    form = definition(SearchSpace({("a", "pair"): tune.uniform(0, 1)}))
+    keyed: dict[Any, Any] = {("a", "pair"): tune.uniform(0, 1)}
+    form = definition(SearchSpace(keyed))
     assert "missing" in form
     with pytest.raises(SpaceError, match=r"cannot be made again: .* has a key that JSON cannot hold"):
         space_of(form)

@@ -64,9 +64,10 @@ def any_domain(draw: st.DrawFn) -> Domain:
             return space.reverse_loguniform(lower, lower + draw(st.floats(0.01, 0.9999)) * (1 - lower))
         case "int" | "logint":
             low = 1 if kind == "logint" else -(10**9)
-            lower, q = draw(st.integers(low, 10**9)), draw(st.integers(1, 50))
-            upper = lower + q * draw(st.integers(1, 10**6))
-            return space.qlograndint(lower, upper, q) if kind == "logint" else space.qrandint(lower, upper, q)
+            least, step = draw(st.integers(low, 10**9)), draw(st.integers(1, 50))
+            upper = least + step * draw(st.integers(1, 10**6))
+            whole = space.qlograndint if kind == "logint" else space.qrandint
+            return whole(least, upper, step)
         case "q" | "qlog":
             q = draw(st.sampled_from([0.1, 0.25, 1 / 3, 2.0, 1e-4, 1e5]))
             first = draw(st.integers(1 if kind == "qlog" else -1000, 1000))
@@ -304,7 +305,12 @@ def test_labels_are_told_apart_and_free_of_addresses() -> None:
     assert "0x" not in "".join(labels)
 
 
-WRONG = {
+def untyped(value: Any) -> Any:
+    """What a user without a type checker can pass."""
+    return value
+
+
+WRONG: dict[str, list[Callable[[], object]]] = {
     "lower must be below upper; swap them": [
         lambda: space.uniform(1, 0),
         lambda: space.uniform(1, 1),
@@ -322,16 +328,16 @@ WRONG = {
     "0 <= x < 1": [lambda: space.reverse_loguniform(0.5, 1), lambda: space.reverse_loguniform(-0.1, 0.5)],
     "lower must be a finite number, not nan": [lambda: space.uniform(math.nan, 1)],
     "upper must be a finite number, not inf": [lambda: space.loguniform(1, math.inf)],
-    "upper must be a finite number, not '1'": [lambda: space.uniform(0, "1")],
-    "lower must be a finite number, not None": [lambda: space.uniform(None, 1)],
+    "upper must be a finite number, not '1'": [lambda: space.uniform(0, untyped("1"))],
+    "lower must be a finite number, not None": [lambda: space.uniform(untyped(None), 1)],
     "lower must be a finite number, not True": [lambda: space.uniform(True, 5)],
     "q must be a finite number, not nan": [lambda: space.quniform(0, 1, math.nan)],
     "q must be a finite number, not inf": [lambda: space.qrandn(0, 1, math.inf)],
     "mean must be a finite number": [lambda: space.randn(math.inf, 1)],
     "sd must be above 0": [lambda: space.randn(0, 0), lambda: space.qrandn(0, -1, 0.1)],
-    "lower must be a whole number, not 0.5": [lambda: space.randint(0.5, 3)],
-    "upper must be a whole number, not inf": [lambda: space.randint(0, math.inf)],
-    "q must be a whole number, not 1.5": [lambda: space.qrandint(0, 9, 1.5)],
+    "lower must be a whole number, not 0.5": [lambda: space.randint(untyped(0.5), 3)],
+    "upper must be a whole number, not inf": [lambda: space.randint(0, untyped(math.inf))],
+    "q must be a whole number, not 1.5": [lambda: space.qrandint(0, 9, untyped(1.5))],
     "q must be above 0": [lambda: space.quniform(0, 1, 0), lambda: space.qrandint(0, 9, -1)],
     "larger than the range": [
         lambda: space.quniform(0, 1, 2),
@@ -358,16 +364,16 @@ WRONG = {
     ],
     "needs a list of values": [
         lambda: space.choice("abc"),
-        lambda: space.choice(3),
+        lambda: space.choice(untyped(3)),
         lambda: space.grid_search({"a": 1}),
     ],
     "choice lists the domain uniform\\(0, 1\\), which nothing would draw": [
         lambda: space.choice([1, space.uniform(0, 1)])
     ],
     "order changes": [lambda: space.choice({"a", "b"})],
-    "sample_from needs a function": [lambda: space.sample_from(3)],
+    "sample_from needs a function": [lambda: space.sample_from(untyped(3))],
     "must take the config or nothing": [lambda: space.sample_from(lambda a, b: 1)],
-    "must be a path": [lambda: space.when("", ["a"], 1), lambda: space.when(3, ["a"], 1)],
+    "must be a path": [lambda: space.when("", ["a"], 1), lambda: space.when(untyped(3), ["a"], 1)],
     "could never hold": [lambda: space.when("a", [], 1)],
     "needs a list of values, not 'sgd'": [lambda: space.when("optimizer", "sgd", 1)],
 }
@@ -376,7 +382,7 @@ WRONG = {
 @pytest.mark.parametrize(
     ("message", "make"), [(message, make) for message, makers in WRONG.items() for make in makers]
 )
-def test_wrong_domains_are_refused_with_the_reason(message: str, make) -> None:
+def test_wrong_domains_are_refused_with_the_reason(message: str, make: Callable[[], object]) -> None:
     with pytest.raises(SpaceError, match=message):
         make()
 

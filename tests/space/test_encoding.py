@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -65,7 +66,9 @@ def test_the_dimensions_describe_the_columns() -> None:
     assert (by_name["lr"].kind, by_name["lr"].levels, by_name["lr"].grid) == ("float", None, None)
     assert (by_name["model/layers"].kind, by_name["model/layers"].levels) == ("int", 99)
     assert by_name["optimizer"].kind == "categorical"
-    np.testing.assert_allclose(by_name["optimizer"].grid, [1 / 6, 1 / 2, 5 / 6])
+    grid = by_name["optimizer"].grid
+    assert grid is not None
+    np.testing.assert_allclose(grid, [1 / 6, 1 / 2, 5 / 6])
     assert [d.name for d, free in zip(ENCODING.dimensions, ENCODING.free, strict=True) if not free] == [
         "mode",
         "level",
@@ -152,7 +155,7 @@ def test_values_of_other_spaces_are_clipped_and_ignored() -> None:
         (lambda: ENCODING.pin({"mode": "x"}), "'mode': 'x' is none of grid_search"),
     ],
 )
-def test_what_cannot_be_encoded_is_named(act, message: str) -> None:
+def test_what_cannot_be_encoded_is_named(act: Callable[[], object], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         act()
 

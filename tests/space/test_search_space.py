@@ -8,6 +8,8 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -81,11 +83,11 @@ def test_a_config_is_nested_as_its_space_is() -> None:
 
 
 def test_values_that_are_dictionaries_are_not_taken_apart() -> None:
-    space = SearchSpace(
-        {"x": s.choice([{"a": 1}, {}]), "empty": {}, "grid": {"grid_search": [1, 2]}, 3: {"k": 1}}
-    )
+    choices = s.choice([{"a": 1}, {}])
+    nested: dict[Any, Any] = {"x": choices, "empty": {}, "grid": {"grid_search": [1, 2]}, 3: {"k": 1}}
+    space = SearchSpace(nested)
     assert list(space.grid_axes) == ["grid"]
-    config = space.sample(rng())
+    config: dict[Any, Any] = space.sample(rng())
     assert config["empty"] == {}
     assert config[3] == {"k": 1}
     assert space.flat(config)["x"] in ({"a": 1}, {})
@@ -166,7 +168,7 @@ def test_sample_from_and_constants_may_be_conditional() -> None:
     assert space.resolve({"k": "y"}, rng()) == {"k": "y", "g": 1}
 
 
-WRONG_SPACES = {
+WRONG_SPACES: dict[str, Any] = {
     "is a dictionary of names and domains, not 3": 3,
     "'m' depends on 'optimiser', which is not in the space; did you mean 'optimizer'": {
         "optimizer": s.choice(["sgd"]),
@@ -217,7 +219,7 @@ WRONG_SPACES = {
 
 
 @pytest.mark.parametrize(("message", "config"), WRONG_SPACES.items(), ids=str)
-def test_wrong_spaces_are_refused_with_the_reason(message: str, config: object) -> None:
+def test_wrong_spaces_are_refused_with_the_reason(message: str, config: Any) -> None:
     with pytest.raises(SpaceError, match=message):
         SearchSpace(config)
 
@@ -225,7 +227,7 @@ def test_wrong_spaces_are_refused_with_the_reason(message: str, config: object) 
 # Functions
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "config": lambda config: config["n"] + config["m"]["k"],
     "config attributes": lambda config: config.n + config.m.k,
     "spec attributes": lambda spec: spec.config.n + spec.config.m.k,
@@ -235,7 +237,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_functions_read_the_config_in_all_of_rays_ways(function) -> None:
+def test_functions_read_the_config_in_all_of_rays_ways(function: Callable[..., Any]) -> None:
     space = SearchSpace({"n": s.randint(0, 10), "m": {"k": 5}, "f": s.sample_from(function)})
     assert space.resolve({"n": 7}, rng())["f"] == 12
 
@@ -278,7 +280,7 @@ def test_a_given_result_is_kept_and_a_tuple_becomes_what_the_journal_gives_back(
         (lambda: math.nan, "nan is not JSON"),
     ],
 )
-def test_functions_that_fail_are_named(function, message: str) -> None:
+def test_functions_that_fail_are_named(function: Callable[..., Any], message: str) -> None:
     space = SearchSpace({"f": s.sample_from(function)})
     with pytest.raises(SpaceError, match=message):
         space.sample(rng())
@@ -309,7 +311,7 @@ def test_functions_that_fail_are_named(function, message: str) -> None:
         ({"model": 3}, "'model' is not in the search space"),
     ],
 )
-def test_wrong_guesses_are_refused_with_the_reason(config: object, message: str) -> None:
+def test_wrong_guesses_are_refused_with_the_reason(config: Any, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         MODELS.validate(config)
     if isinstance(config, dict):
@@ -424,7 +426,7 @@ def test_the_fingerprint_changes_with_the_space_only() -> None:
     base = {"x": s.uniform(0, 1), "f": s.choice([relu, len]), "k": relu}
     same = {"k": relu, "f": s.choice([relu, len]), "x": s.uniform(0, 1)}
     assert SearchSpace(base).fingerprint() == SearchSpace(same).fingerprint()
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"x": s.uniform(0, 2)},
         {"x": s.loguniform(1e-3, 1)},
         {"f": s.choice([len, relu])},
@@ -451,18 +453,17 @@ def test_the_fingerprint_is_the_same_in_another_process() -> None:
     assert len(runs[0].stdout.strip()) == 16
 
 
-OBJECTS = SearchSpace(
-    {
-        "activation": s.choice(
-            [relu, math.tanh, Colour.RED, (1, 2), [1, 2], (1, (2, 3)), "text", 1, True, None, 1.0 / 3]
-        ),
-        "x": s.uniform(0, 1),
-        "nested": {"loss": relu, "shape": (3, 4), "n": 1},
-        5: s.randint(0, 9),
-        "axis": s.grid_search([math.nan, math.inf, 2.5]),
-        "f": s.sample_from(lambda: 0.1),
-    }
-)
+MIXED: dict[Any, Any] = {
+    "activation": s.choice(
+        [relu, math.tanh, Colour.RED, (1, 2), [1, 2], (1, (2, 3)), "text", 1, True, None, 1.0 / 3]
+    ),
+    "x": s.uniform(0, 1),
+    "nested": {"loss": relu, "shape": (3, 4), "n": 1},
+    5: s.randint(0, 9),
+    "axis": s.grid_search([math.nan, math.inf, 2.5]),
+    "f": s.sample_from(lambda: 0.1),
+}
+OBJECTS = SearchSpace(MIXED)
 
 
 @given(st.integers(0, 10_000))
@@ -480,7 +481,7 @@ def test_a_config_comes_back_from_the_journal_the_very_same(seed: int) -> None:
 
 
 def test_json_forms() -> None:
-    config = {
+    config: dict[Any, Any] = {
         "activation": relu,
         "x": np.float64(0.1),
         "nested": {"loss": relu, "shape": (3, 4), "n": np.int64(1)},
@@ -524,6 +525,6 @@ def test_values_beyond_the_space_survive_the_journal_where_json_holds_them() -> 
         ),
     ],
 )
-def test_what_the_journal_cannot_keep_or_give_back_is_named(act, message: str) -> None:
+def test_what_the_journal_cannot_keep_or_give_back_is_named(act: Callable[[], object], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         act()

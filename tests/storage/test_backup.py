@@ -134,7 +134,12 @@ def test_checkpoints_wait_for_the_copy_that_no_longer_names_them(
 ) -> None:
     order: list[str] = []
     upload = Storage.upload_file
-    monkeypatch.setattr(Storage, "upload_file", lambda *a: (order.append("copy"), upload(*a)))
+
+    def upload_file(storage: Storage, *arguments: str) -> None:
+        order.append("copy")
+        upload(storage, *arguments)
+
+    monkeypatch.setattr(Storage, "upload_file", upload_file)
     monkeypatch.setattr(Storage, "retain", lambda self, trial, keep: order.append(f"{trial} {keep}"))
     backup = place.backup()
     backup.retain("trial_0", ["one"])

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from raytune_gp import events as ev
 from raytune_gp.errors import JournalError, JournalLostError, StaleTermError
@@ -31,7 +31,11 @@ def capacities(*slots: int) -> list[ev.Event]:
 
 
 def slots(journal: SQLJournal) -> list[int]:
-    return [e.slots for _, e in journal.read("run", 0)]
+    found = []
+    for _, event in journal.read("run", 0):
+        assert isinstance(event, ev.CapacityKnown)
+        found.append(event.slots)
+    return found
 
 
 @pytest.fixture
@@ -215,8 +219,8 @@ def test_a_takeover_waits_for_the_commit_under_way_and_fences_off_the_next(postg
     thread = threading.Thread(target=lambda: found.append((new.raise_term("run"), slots(new))))
     check, insert = old._check_term, threading.Event()
 
-    def check_slowly(connection: Any, *arguments: Any) -> None:
-        check(connection, *arguments)
+    def check_slowly(connection: Connection, run: str, term: int) -> None:
+        check(connection, run, term)
         thread.start()
         while not waits(new):
             time.sleep(0.01)

@@ -198,7 +198,7 @@ def test_what_cannot_be_is_said(bench: Bench, cls: Any, message: str) -> None:
 
 def test_objects_come_to_setup(bench: Bench) -> None:
     class Reader(Stateless):
-        def setup(self, config: Any, data: Any = None) -> None:  # type: ignore[override]
+        def setup(self, config: Any, data: Any = None) -> None:
             self.data = data
 
         def step(self) -> Any:
@@ -214,7 +214,7 @@ def test_a_subclass_of_rays_own_is_driven_too(bench: Bench) -> None:
     pytest.importorskip("ray.tune")
     from ray.tune import Trainable as Theirs
 
-    class Their(Theirs):  # type: ignore[misc]
+    class Their(Theirs):
         def setup(self, config: Any) -> None:
             self.total = 0.0
 

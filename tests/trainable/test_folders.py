@@ -237,7 +237,8 @@ def test_a_directory_that_changes_while_it_is_copied_is_kept_later(
     with Folders(trial.session) as place:
         file = place.checkpoints / "last"
         file.write_text("one")
-        copy, changed = folders.shutil.copytree, []
+        copy = folders.shutil.copytree
+        changed: list[int] = []
 
         def copy_and_change(*arguments: Any, **options: Any) -> Any:
             done = copy(*arguments, **options)

@@ -18,7 +18,7 @@ def train(config: Any, data: Any = None, scale: float = 1.0) -> Any:
 
 
 def test_objects_come_with_each_call() -> None:
-    made = tune.with_parameters(train, data=[1, 2], scale=2.0)
+    made: Any = tune.with_parameters(train, data=[1, 2], scale=2.0)
     check_trainable(made)
     assert made({"x": 3}) == {"score": 18.0}
     assert made.__name__ == "train"

@@ -14,6 +14,7 @@ import pytest
 
 from raytune_gp import tune
 from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.failures import FailureKind
 from raytune_gp.trainable.run import (
     Outcome,
     captured_output,
@@ -82,7 +83,7 @@ def test_a_program_that_exits_well_is_completed(bench: Bench, code: Any) -> None
 @pytest.mark.parametrize("code", [3, "bad luck"])
 def test_a_program_that_exits_badly_has_failed(bench: Bench, code: Any) -> None:
     assert ended(bench, lambda config: sys.exit(code)) == Outcome(
-        "failed", f"the trainable exited with {code}", "error"
+        "failed", f"the trainable exited with {code}", FailureKind.ERROR
     )
 
 
@@ -111,7 +112,8 @@ def test_an_upload_that_fails_fails_a_completed_trial(bench: Bench, monkeypatch:
 
     monkeypatch.setattr(bench.storage, "upload", upload)
     outcome = ended(bench, lambda config: tune.report({}, checkpoint=tmp_path))
-    assert outcome == Outcome("failed", "a checkpoint could not be stored: the disk is full", "storage")
+    message = "a checkpoint could not be stored: the disk is full"
+    assert outcome == Outcome("failed", message, FailureKind.STORAGE)
 
 
 def test_control_c_passes_through_in_the_main_thread_and_is_a_failure_in_others(bench: Bench) -> None:

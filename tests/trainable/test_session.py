@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -316,8 +316,11 @@ class Broken(Storage):
 
 
 def session_on(storage: Storage | None, said: list[tuple[str, Any]]) -> Session:
-    context = Context("run", "00000", "/nowhere", {})
-    return Session(lambda kind, body: said.append((kind, body)), context, storage)
+    def emit(kind: str, body: Mapping[str, Any]) -> int:
+        said.append((kind, body))
+        return len(said)
+
+    return Session(emit, Context("run", "00000", "/nowhere", {}), storage)
 
 
 def test_reports_do_not_wait_for_uploads_which_are_told_of_when_they_are_done(tmp_path: Path) -> None:
@@ -377,7 +380,12 @@ def test_a_session_goes_on_from_where_its_start_says(tmp_path: Path) -> None:
     storage.upload(str(save(tmp_path / "c", "seven")), path)
     start = Start("w0/1", "00003", 2, {}, CheckpointRecord(path, 7, 1), 30.0)
     said: list[Any] = []
-    session = Session.of(start, lambda kind, body: said.append(body), "run", storage, {"gpu": 1})
+
+    def emit(kind: str, body: Mapping[str, Any]) -> int:
+        said.append(body)
+        return len(said)
+
+    session = Session.of(start, emit, "run", storage, {"gpu": 1})
     checkpoint = session.get_checkpoint()
     assert checkpoint is not None
     with checkpoint.as_directory() as directory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,14 @@ class Bench:
         self.storage = Gated(tmp_path / "results")
         self.said: list[tuple[str, int]] = []
         context = Context("run", "00000", "/nowhere", {})
-        self.session = Session(
-            lambda kind, body: self.said.append((kind, body["step"])), context, self.storage
-        )
+        self.session = Session(self.hear, context, self.storage)
         self.checkpoint = tmp_path / "checkpoint"
         self.checkpoint.mkdir()
         (self.checkpoint / "state").write_text("weights")
+
+    def hear(self, kind: str, body: Mapping[str, Any]) -> int:
+        self.said.append((kind, body["step"]))
+        return len(self.said)
 
     def report(self) -> None:
         self.session.report({"x": 1}, checkpoint=self.checkpoint)

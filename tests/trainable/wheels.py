@@ -20,6 +20,6 @@ def make_wheel(folder: Path, name: str = "raytune_probe", code: str = "ANSWER = 
     return ["--no-index", "--find-links", str(folder)]
 
 
-def probe(folder: Path, **more: tuple[str, ...]) -> PythonEnv:
+def probe(folder: Path, imports: tuple[str, ...] = ()) -> PythonEnv:
     """An environment with that package."""
-    return PythonEnv(("raytune_probe==1.0",), pip_options=tuple(make_wheel(folder)), **more)
+    return PythonEnv(("raytune_probe==1.0",), pip_options=tuple(make_wheel(folder)), imports=imports)
