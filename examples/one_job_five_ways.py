@@ -127,7 +127,7 @@ MXNET_SPACE = {
 
 
 if __name__ == "__main__":
-    ways = {
+    ways: dict[str, tuple[Any, dict[str, Any]]] = {
         "function": (train, SPACE),
         "class": (Epochs, SPACE),
         "program": (PROGRAM, SPACE),

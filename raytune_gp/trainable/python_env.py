@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,8 +31,8 @@ _NUMPY_1 = re.compile(r"numpy\s*(==|<=|<|~=)\s*([01]\.|2(\.0)*$)")
 class PythonEnv:
     """Packages in a virtual environment of their own, beside those of the cluster.
 
-    Each node makes it where it first needs it, and keeps it: equal values share one. Takes a list for each
-    of the tuples.
+    Each node makes it where it first needs it, and keeps it: equal values share one. Sequences are kept as
+    tuples.
 
     Args:
         requirements: as pip takes them, such as `mxnet==1.9.1`.
@@ -44,10 +45,10 @@ class PythonEnv:
             with a secret in it.
     """
 
-    requirements: tuple[str, ...]
+    requirements: Sequence[str]
     python: str | None = None
-    pip_options: tuple[str, ...] = ()
-    imports: tuple[str, ...] = ()
+    pip_options: Sequence[str] = ()
+    imports: Sequence[str] = ()
     """Modules that must be importable there, or it is not made."""
 
     def __post_init__(self) -> None:

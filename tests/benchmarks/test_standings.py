@@ -76,8 +76,9 @@ def test_the_summary_counts_wins_and_its_tables_name_everyone() -> None:
         "random": (2, 0, 0),
         "tpe": (1, 1, 0),
     }
-    assert figures["optimisers"]["gp"]["trials_to_target"] == {"reached": 1.0, "problems": 1.0, "median": 3.0}
-    assert figures["optimisers"]["random"]["trials_to_target"] == {"reached": 0.0, "problems": 0.0, "median": None}
+    to_target = {name: of["trials_to_target"] for name, of in figures["optimisers"].items()}
+    assert to_target["gp"] == {"reached": 1.0, "problems": 1.0, "median": 3.0}
+    assert to_target["random"] == {"reached": 0.0, "problems": 0.0, "median": None}
     assert figures["groups"]["high-dimensional"]["mean_rank"]["tpe"]["100%"] == 1.0
     text = show(figures)
     assert all(name in text for name in ("gp", "random", "tpe", "smooth", "2 pairs"))

@@ -36,7 +36,9 @@ def test_the_best_after_one_epoch_go_on_behind_the_others() -> None:
 def test_the_expected_best_is_that_of_many_draws() -> None:
     values = np.random.default_rng(0).normal(size=50)
     draws = np.random.default_rng(1).choice(values, (20_000, 10)).max(1)
-    assert expected_best(values, 10) == pytest.approx(draws.mean(), abs=4 * draws.std() / 20_000**0.5)
+    assert expected_best(values.tolist(), 10) == pytest.approx(
+        draws.mean(), abs=4 * draws.std() / 20_000**0.5
+    )
     assert expected_best([3.0], 7) == pytest.approx(3.0)
 
 

@@ -66,7 +66,7 @@ def test_what_cannot_be_an_environment(arguments: Any, message: str) -> None:
 
 
 def test_equal_environments_have_one_digest_in_every_process(tmp_path: Path) -> None:
-    env = PythonEnv(["b==2", "a==1"])  # type: ignore[arg-type]
+    env = PythonEnv(["b==2", "a==1"])
     assert env.digest == PythonEnv(("a==1", "b==2"), HERE).digest
     assert len({env.digest, PythonEnv(("a==1",)).digest, PythonEnv(("b==2", "a==1"), "3.99").digest}) == 3
     code = "from raytune_gp import tune; print(tune.PythonEnv(['a==1', 'b==2']).digest)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.cifar10.resnet import MODELS, BasicBlock, ResNetV2
+from trainables.cifar10.resnet import MODELS, BasicBlock, ResNetV2, _Block
 
 # mxnet.gluon.model_zoo.vision's table: for ImageNet, and with each BatchNorm's running mean and variance.
 PUBLISHED = {"resnet18_v2": 11_695_796, "resnet34_v2": 21_811_380, "resnet50_v2": 25_595_060}
@@ -27,12 +27,10 @@ def test_parameter_count_is_that_of_gluon(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_depth_is_in_the_name(name: str) -> None:
-    layers = [
-        m for m in ResNetV2(name, width=1).modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)
-    ]
-    shortcuts = sum(m.kernel_size == (1, 1) and m.stride == (2, 2) for m in layers if hasattr(m, "stride"))
-    widened = "50" in name or "101" in name  # their first stage widens too, at stride 1
-    assert name == f"resnet{len(layers) - shortcuts - widened}_v2"
+    modules = list(ResNetV2(name, width=1).modules())
+    layers = [m for m in modules if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    shortcuts = sum(isinstance(m, _Block) and m.shortcut is not None for m in modules)
+    assert name == f"resnet{len(layers) - shortcuts}_v2"
 
 
 @pytest.mark.parametrize("side", [8, 32])
@@ -54,6 +52,23 @@ def test_shortcut_starts_after_the_first_activation() -> None:
     block = BasicBlock(3, 6, stride=2)  # which widens, so its shortcut is a convolution
     x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(block(x), block(x * 60 - 7), atol=1e-2)  # its BatchNorm takes scale and shift away
+
+
+def test_shortcut_is_a_convolution_of_its_stride() -> None:
+    block = BasicBlock(8, 16, stride=2).eval()
+    assert block.shortcut is not None
+    x = torch.randn(4, 8, 9, 9, generator=torch.Generator().manual_seed(0))
+    shortcut = torch.nn.functional.conv2d(block.activate(x), block.shortcut.weight, stride=2)
+    torch.testing.assert_close(block(x), shortcut + block.residual(block.activate(x)))
+
+
+@pytest.mark.parametrize("width", [1, 4, 6, 8])
+def test_narrow_networks_train_channels_last(width: int) -> None:
+    model = ResNetV2("resnet8_v2", width)
+    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
+    images = torch.zeros(64, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    for _ in range(20):  # what is written past its memory shows late
+        model(images).sum().backward()
 
 
 def test_pixels_are_normalised_by_the_network_itself() -> None:
