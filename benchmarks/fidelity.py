@@ -1,8 +1,10 @@
 """How true are the answers between a table's records? `python -m benchmarks.fidelity`.
 
-A tenth of the records of each table of the race (400 at most) is held out and answered for, once by the
+A quarter of the records of each table of the race (400 at most) is held out and answered for, once by the
 nearest of the others and once by the regression of `benchmarks.race.problems.tables`. Said is Spearman's
-correlation of the answers with the values on record, failed trials left out.
+correlation of the answers with the values on record, failed trials left out: of all that was held out, and of
+the quarter with the best values. Of tables with failed trials, also the mean of the shares of failed and of
+successful ones that are told to be such.
 """
 
 from __future__ import annotations
@@ -12,23 +14,43 @@ from scipy.stats import spearmanr
 
 from benchmarks.measure import command_line, write
 from benchmarks.race.problems.pools import TABLES
-from benchmarks.race.problems.tables import Fit, Table
+from benchmarks.race.problems.tables import Failures, Fit, Table
 from raytune_gp.space import Encoding, SearchSpace
 
 
 def judged(table: Table, seed: int) -> dict[str, float]:
-    """Both correlations with what was held out."""
-    known = np.isfinite(table.values)
-    places, values = table.places(Encoding(SearchSpace(table.space)))[known], table.values[known]
-    order = np.random.default_rng(seed).permutation(len(values))
-    count = min(len(values) // 10, 400)
+    """What is said of one draw of held-out records, for both answers."""
+    order = np.random.default_rng(seed).permutation(len(table.values))
+    count = min(len(order) // 4, 400)
     held_out, others = order[:count], order[count:]
-    apart = ((places[held_out][:, None] - places[others]) ** 2).sum(-1)
+    places, known = table.places(Encoding(SearchSpace(table.space))), np.isfinite(table.values)
+    asked, records = held_out[known[held_out]], others[known[others]]
+    truth = table.values[asked]
+    best = truth <= np.quantile(truth, 0.25)
     answers = {
-        "nearest": values[others][apart.argmin(1)],
-        "fitted": Fit(places[others], values[others])(places[held_out]),
+        "nearest": table.values[records][_nearest(places[asked], places[records])],
+        "fitted": Fit(places[records], table.values[records])(places[asked]),
     }
-    return {name: float(spearmanr(answer, values[held_out]).statistic) for name, answer in answers.items()}
+    found = {}
+    for name, answer in answers.items():
+        found[name] = float(spearmanr(answer, truth).statistic)
+        found[f"{name}_among_best"] = float(spearmanr(answer[best], truth[best]).statistic)
+    if not known.all():
+        fails = Failures(places[others], ~known[others])(places[held_out])
+        as_nearest = ~known[others][_nearest(places[held_out], places[others])]
+        found["failures_nearest"] = _balanced(as_nearest, ~known[held_out])
+        found["failures_fitted"] = _balanced(fails, ~known[held_out])
+    return found
+
+
+def _nearest(places: np.ndarray, records: np.ndarray) -> np.ndarray:
+    """Which of n records (n x d) is nearest to each of m places (m x d), m."""
+    return np.array([((records - place) ** 2).sum(1).argmin() for place in places])
+
+
+def _balanced(told: np.ndarray, truth: np.ndarray) -> float:
+    """The mean of the shares of failures and of successes that were told right."""
+    return float((told[truth].mean() + (~told[~truth]).mean()) / 2)
 
 
 def main() -> None:
@@ -44,7 +66,8 @@ def main() -> None:
             "records": len(table.values),
             **{key: float(np.mean([run[key] for run in runs])) for key in runs[0]},
         }
-    mean = {key: float(np.mean([table[key] for table in tables.values()])) for key in ("nearest", "fitted")}
+    keys = dict.fromkeys(key for table in tables.values() for key in table if key != "records")
+    mean = {key: float(np.mean([table[key] for table in tables.values() if key in table])) for key in keys}
     command = f"python -m benchmarks.fidelity --seeds {arguments.seeds}"
     write({"command": command, "mean": mean, "tables": tables}, arguments.out)
 

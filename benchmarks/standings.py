@@ -40,7 +40,10 @@ def interval(values: np.ndarray, problems: Sequence[str]) -> tuple[float, float]
 
 
 def summary(standings: Standings, baseline: str) -> dict[str, Any]:
-    """All figures as JSON: of each optimiser, of `baseline` against each, mean ranks by group."""
+    """All figures as JSON: of each optimiser, of `baseline` against each, mean ranks by group.
+
+    The groups of `against` say how many pairs were won, lost and tied.
+    """
     names, problems = standings.optimisers, standings.problems
     ranks = {share: standings.ranks(share) for share in SHARES}
     regrets, needed = standings.regrets(1.0), standings.needed()
@@ -71,6 +74,10 @@ def summary(standings: Standings, baseline: str) -> dict[str, Any]:
                 "ties": int((beats[i] == 0.5).sum()),
                 "share_won": float(beats[i].mean()),
                 "share_won_interval": interval(beats[i], problems),
+                "groups": {
+                    group: [int((beats[i][member] == result).sum()) for result in (1, 0, 0.5)]
+                    for group, member in members.items()
+                },
             }
             for i, name in enumerate(names)
             if name != baseline
@@ -179,8 +186,9 @@ def main() -> None:
     print(show(figures))
     if arguments.out:
         command = (
-            f"python -m benchmarks.standings --half {' '.join(arguments.half)} --trials {arguments.trials}"
-            f" --workers {arguments.workers} --baseline {arguments.baseline}"
+            f"python -m benchmarks.standings {' '.join(map(str, arguments.files))}"
+            f" --half {' '.join(arguments.half)} --trials {arguments.trials} --workers {arguments.workers}"
+            f" --baseline {arguments.baseline} --optimisers {' '.join(standings.optimisers)}"
         )
         write({"command": command, **figures}, arguments.out)
 

@@ -48,7 +48,11 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--problems", nargs="+", default=["develop"], help="develop, report, develop:GROUP, or names"
+        "--problems",
+        nargs="+",
+        default=["develop"],
+        help="develop, report, their tables by the nearest record (develop-nearest, report-nearest), "
+        "develop:GROUP, or names",
     )
     parser.add_argument(
         "--optimisers",

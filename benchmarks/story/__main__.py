@@ -45,7 +45,9 @@ def main() -> None:
                 append(out, record("random-kept", seed, kept(trials)))
             print(way, seed, max(trial["curve"][-1] for trial in trials), flush=True)
     ray.shutdown()
-    command = f"python -m benchmarks.story --random {arguments.random} --guided {arguments.guided}"
+    command = (
+        f"python -m benchmarks.story --random {arguments.random} --guided {arguments.guided} --out {out}"
+    )
     runs = list(read(out))
     write({"command": command, **summary(runs)}, out.with_suffix(".json"))
     out.with_suffix(".svg").write_text(picture(runs))

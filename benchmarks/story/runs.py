@@ -74,14 +74,17 @@ def judged(config: Mapping[str, float], seed: int) -> float:
 
 
 def kept(trials: Sequence[Trial]) -> list[Trial]:
-    """What would have been, had all but the best after one epoch been ended there, those first."""
-    ranked = sorted(trials, key=lambda trial: trial["curve"][0])
-    ended, best = ranked[:-KEPT], ranked[-KEPT:]
-    return [*({**trial, "curve": trial["curve"][:1]} for trial in ended), *best]
+    """What would have been, had all trials ended after one epoch, and then the best of them gone on."""
+    limit = sorted((trial["curve"][0] for trial in trials), reverse=True)[:KEPT][-1]
+    best = [trial for trial in trials if trial["curve"][0] >= limit][:KEPT]
+    return [
+        *({**trial, "curve": trial["curve"][:1]} for trial in trials),
+        *({**trial, "curve": trial["curve"][1:], "goes_on": True} for trial in best if trial["curve"][1:]),
+    ]
 
 
 def record(way: str, seed: int, trials: Sequence[Trial]) -> dict[str, Any]:
     """A run as it is kept: its trials, its best config, and what that is judged to be."""
-    best = max((trial for trial in trials), key=lambda trial: trial["curve"][-1])["config"]
+    best = max(trials, key=lambda trial: trial["curve"][-1])["config"]
     test = ray.get([judged.remote(best, judge) for judge in JUDGES])
     return {"way": way, "seed": seed, "config": best, "test": test, "trials": trials}

@@ -40,7 +40,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "ways": {
             way: {
                 "runs": len(made),
-                "trials": len(made[0]["trials"]),
+                "trials": _trials(made[0]["trials"]),
                 "epochs": mean(_epochs(run) for run in made),
                 "share_of_epochs": mean(_epochs(run) for run in made) / epochs,
                 "validation": [max(_ends(run)) for run in made],
@@ -64,6 +64,10 @@ def _against(made: Sequence[Mapping[str, Any]], randoms: Sequence[Mapping[str, A
     }
 
 
+def _trials(trials: Sequence[Mapping[str, Any]]) -> int:
+    return sum("goes_on" not in trial for trial in trials)
+
+
 def _ends(run: Mapping[str, Any]) -> list[float]:
     return [trial["curve"][-1] for trial in run["trials"]]
 
@@ -78,5 +82,5 @@ def _reached(run: Mapping[str, Any], target: float, epochs: float) -> dict[str, 
     for count, trial in enumerate(run["trials"], 1):
         spent += len(trial["curve"])
         if trial["curve"][-1] >= target:
-            return {"trials": count, "share_of_epochs": spent / epochs}
+            return {"trials": _trials(run["trials"][:count]), "share_of_epochs": spent / epochs}
     return None

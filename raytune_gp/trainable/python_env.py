@@ -11,7 +11,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,8 +30,7 @@ _NUMPY_1 = re.compile(r"numpy\s*(==|<=|<|~=)\s*([01]\.|2(\.0)*$)")
 class PythonEnv:
     """Packages in a virtual environment of their own, beside those of the cluster.
 
-    Each node makes it where it first needs it, and keeps it: equal values share one. Sequences are kept as
-    tuples.
+    Each node makes it where it first needs it, and keeps it: equal values share one. Keeps lists as tuples.
 
     Args:
         requirements: as pip takes them, such as `mxnet==1.9.1`.
@@ -45,10 +43,10 @@ class PythonEnv:
             with a secret in it.
     """
 
-    requirements: Sequence[str]
+    requirements: tuple[str, ...] | list[str]
     python: str | None = None
-    pip_options: Sequence[str] = ()
-    imports: Sequence[str] = ()
+    pip_options: tuple[str, ...] | list[str] = ()
+    imports: tuple[str, ...] | list[str] = ()
     """Modules that must be importable there, or it is not made."""
 
     def __post_init__(self) -> None:

@@ -20,17 +20,17 @@ def run(way: str, test: float, *curves: list[float]) -> dict[str, Any]:
 
 RUNS = [
     run("random", 0.50, *([[0.1, 0.2 + 0.001 * i] for i in range(119)]), [0.2, 0.5]),
-    run("random-kept", 0.50, *([[0.1]] * 110), *([[0.1, 0.3]] * 9), [0.2, 0.5]),
+    run("random-kept", 0.50, *([[0.1]] * 119), [0.2]),
     run("gp", 0.52, *([[0.1, 0.3]] * 20), *([[0.3, 0.52]] * 10)),
     run("gp-median", 0.48, *([[0.1]] * 20), *([[0.3, 0.4]] * 10)),
 ]
 
 
 def test_the_best_after_one_epoch_go_on_behind_the_others() -> None:
-    trials = [{"config": {}, "curve": [0.01 * i, 0.5]} for i in range(40)]
+    trials = [{"config": {}, "curve": [0.01 * (i % 20), i, 0.5]} for i in range(40)]
     found = kept(trials)
-    assert [len(trial["curve"]) for trial in found] == [1] * (40 - KEPT) + [2] * KEPT
-    assert [trial["curve"][0] for trial in found[-KEPT:]] == [0.01 * i for i in range(40 - KEPT, 40)]
+    assert [len(trial["curve"]) for trial in found] == [1] * 40 + [2] * KEPT
+    assert [trial["curve"][0] for trial in found[40:]] == [15, 16, 17, 18, 19, 35, 36, 37, 38, 39]
 
 
 def test_the_expected_best_is_that_of_many_draws() -> None:
@@ -43,10 +43,11 @@ def test_the_expected_best_is_that_of_many_draws() -> None:
 
 
 def test_the_summary_counts_epochs_and_pairs() -> None:
+    RUNS[1]["trials"] += [{"config": {}, "curve": [0.5], "goes_on": True}] * 10
     ways = summary(RUNS)["ways"]
     assert ways["random"]["share_of_epochs"] == 1.0
     assert ways["random"]["pairs"] == 0  # not against itself
-    assert ways["random-kept"]["epochs"] == 130
+    assert (ways["random-kept"]["trials"], ways["random-kept"]["epochs"]) == (120, 130)
     assert ways["gp"]["share_of_epochs"] == 0.25
     assert (ways["gp"]["better_in_test"], ways["gp-median"]["better_in_test"]) == (1, 0)
     assert ways["gp"]["to_reach_120_random"] == [{"trials": 21, "share_of_epochs": 42 / 240}]

@@ -49,8 +49,8 @@ class _Block(nn.Module):
         activated = self.activate(x)
         if self.shortcut is None:
             return x + self.residual(activated)
-        # A 1x1 convolution of that stride. oneDNN's own, of fewer than 8 channels that lie last, writes past
-        # its memory on CPUs with AVX2 alone: https://github.com/uxlfoundation/oneDNN/issues/6035
+        # A 1x1 convolution of that stride. The gradient of oneDNN's own, of fewer than 8 channels that lie
+        # last, writes past its memory on CPUs with AVX2 alone: https://github.com/uxlfoundation/oneDNN/issues/6035
         seen = activated[..., :: self.stride, :: self.stride]
         return self.shortcut(seen) + self.residual(activated)
 

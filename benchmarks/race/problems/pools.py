@@ -151,11 +151,11 @@ TABLES = {name: read for name, _, _, read in _RECORDS}
 
 POOLS = (
     *(
-        Problem(f"{name}-fitted", groups, half, partial(_task, fitted, read))
+        Problem(f"{name}-fitted", (*groups, "tables"), half, partial(_task, fitted, read))
         for name, groups, half, read in _RECORDS
     ),
     *(
-        Problem(name, groups, _NEAREST[half], partial(_task, nearest, read))
+        Problem(name, (*groups, "tables"), _NEAREST[half], partial(_task, nearest, read))
         for name, groups, half, read in _RECORDS
     ),
 )
