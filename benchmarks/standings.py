@@ -40,10 +40,7 @@ def interval(values: np.ndarray, problems: Sequence[str]) -> tuple[float, float]
 
 
 def summary(standings: Standings, baseline: str) -> dict[str, Any]:
-    """All figures as JSON: of each optimiser, of `baseline` against each, mean ranks by group.
-
-    The groups of `against` say how many pairs were won, lost and tied.
-    """
+    """All figures as JSON: of each optimiser, of `baseline` against each, mean ranks by group."""
     names, problems = standings.optimisers, standings.problems
     ranks = {share: standings.ranks(share) for share in SHARES}
     regrets, needed = standings.regrets(1.0), standings.needed()
@@ -69,15 +66,10 @@ def summary(standings: Standings, baseline: str) -> dict[str, Any]:
         "baseline": baseline,
         "against": {
             name: {
-                "wins": int((beats[i] == 1).sum()),
-                "losses": int((beats[i] == 0).sum()),
-                "ties": int((beats[i] == 0.5).sum()),
+                **_counts(beats[i]),
                 "share_won": float(beats[i].mean()),
                 "share_won_interval": interval(beats[i], problems),
-                "groups": {
-                    group: [int((beats[i][member] == result).sum()) for result in (1, 0, 0.5)]
-                    for group, member in members.items()
-                },
+                "groups": {group: _counts(beats[i][member]) for group, member in members.items()},
             }
             for i, name in enumerate(names)
             if name != baseline
@@ -92,6 +84,15 @@ def summary(standings: Standings, baseline: str) -> dict[str, Any]:
             }
             for group, member in members.items()
         },
+    }
+
+
+def _counts(beats: np.ndarray) -> dict[str, int]:
+    """Of a row of `Standings.beats`: how many pairs were won, lost and tied."""
+    return {
+        "wins": int((beats == 1).sum()),
+        "losses": int((beats == 0).sum()),
+        "ties": int((beats == 0.5).sum()),
     }
 
 
