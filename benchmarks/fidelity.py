@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.measure import command_line, write
 from benchmarks.race.problems.pools import TABLES
-from benchmarks.race.problems.tables import Failures, Fit, Table
+from benchmarks.race.problems.tables import Failures, Fit, Table, nearest_records
 from raytune_gp.space import Encoding, SearchSpace
 
 
@@ -28,7 +28,7 @@ def judged(table: Table, seed: int) -> dict[str, float]:
     truth = table.values[asked]
     best = truth <= np.quantile(truth, 0.25)
     answers = {
-        "nearest": table.values[records][_nearest(places[asked], places[records])],
+        "nearest": table.values[records][nearest_records(places[asked], places[records])],
         "fitted": Fit(places[records], table.values[records])(places[asked]),
     }
     found = {}
@@ -37,15 +37,10 @@ def judged(table: Table, seed: int) -> dict[str, float]:
         found[f"{name}_among_best"] = float(spearmanr(answer[best], truth[best]).statistic)
     if (~known).mean() >= 0.05:
         fails = Failures(places[others], ~known[others])(places[held_out])
-        as_nearest = ~known[others][_nearest(places[held_out], places[others])]
+        as_nearest = ~known[others][nearest_records(places[held_out], places[others])]
         found["failures_nearest"] = _balanced(as_nearest, ~known[held_out])
         found["failures_fitted"] = _balanced(fails, ~known[held_out])
     return found
-
-
-def _nearest(places: np.ndarray, records: np.ndarray) -> np.ndarray:
-    """Which of n records (n x d) is nearest to each of m places (m x d), m."""
-    return np.array([((records - place) ** 2).sum(1).argmin() for place in places])
 
 
 def _balanced(told: np.ndarray, truth: np.ndarray) -> float:

@@ -33,7 +33,10 @@ def picture(runs: Sequence[Mapping[str, Any]]) -> str:
     def y(accuracy: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - max(accuracy, low)) / (high - low)
 
-    parts = [f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>']
+    parts = [
+        "<title>Best validation accuracy so far against epochs trained</title>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+    ]
     for step in range(round(low * 50) + 1, round(high * 50) + 1):
         parts.append(_line([(LEFT, y(step / 50)), (WIDTH - RIGHT, y(step / 50))], "#e4e6ea", 1))
         parts.append(_text(LEFT - 8, y(step / 50) + 4, f"{step / 50:.2f}", "end"))
@@ -55,7 +58,6 @@ def picture(runs: Sequence[Mapping[str, Any]]) -> str:
         height = HEIGHT - BOTTOM - 20 * (len(STYLES) - row)
         parts.append(_line([(WIDTH - 350, height), (WIDTH - 322, height)], colour, 3))
         parts.append(_text(WIDTH - 314, height + 4, label, "start"))
-    parts.insert(0, "<title>Best validation accuracy so far against epochs trained</title>")
     body = "\n".join(parts)
     frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="sans-serif" font-size="13"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {frame}>\n{body}\n</svg>\n'

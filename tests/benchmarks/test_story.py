@@ -24,6 +24,7 @@ RUNS = [
     run("gp", 0.52, *([[0.1, 0.3]] * 20), *([[0.3, 0.52]] * 10)),
     run("gp-median", 0.48, *([[0.1]] * 20), *([[0.3, 0.4]] * 10)),
 ]
+RUNS[1]["trials"] += [{"config": {}, "curve": [0.5], "goes_on": True}] * 10
 
 
 def test_the_best_after_one_epoch_go_on_behind_the_others() -> None:
@@ -43,7 +44,6 @@ def test_the_expected_best_is_that_of_many_draws() -> None:
 
 
 def test_the_summary_counts_epochs_and_pairs() -> None:
-    RUNS[1]["trials"] += [{"config": {}, "curve": [0.5], "goes_on": True}] * 10
     ways = summary(RUNS)["ways"]
     assert ways["random"]["share_of_epochs"] == 1.0
     assert ways["random"]["pairs"] == 0  # not against itself

@@ -19,7 +19,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from benchmarks.race.problems.base import Config, Task
 from raytune_gp.space import Encoding, SearchSpace
 
-__all__ = ["Failures", "Fit", "Table", "fitted", "nearest"]
+__all__ = ["Failures", "Fit", "Table", "fitted", "nearest", "nearest_records"]
 
 _TREES = 100
 
@@ -46,13 +46,18 @@ class Table:
         return np.column_stack([domains[name].encode(self.columns[name].tolist()) for name in self.space])
 
 
+def nearest_records(places: np.ndarray, records: np.ndarray) -> np.ndarray:
+    """Which of n records (n x d) is nearest to each of m places (m x d), m."""
+    return np.array([((records - place) ** 2).sum(1).argmin() for place in places])
+
+
 def nearest(table: Table) -> Task:
     """The nearest record answers: its value, NaN too, and its seconds."""
     encoding = Encoding(SearchSpace(table.space))
     places, seconds = table.places(encoding), table.seconds
 
     def row(config: Config) -> int:
-        return int(((places - encoding.encode([config])) ** 2).sum(1).argmin())
+        return int(nearest_records(encoding.encode([config]), places)[0])
 
     return Task(
         table.space,
