@@ -3,7 +3,8 @@
     python -m benchmarks.coordinator_kills --kills 50 --out benchmarks/results/coordinator_kills.json
 
 Each trial writes a line into a ledger before each report. In the end every line must be in the journal once,
-and every trial must have run in one attempt: training went on while the coordinator was away.
+and every trial must have run in one attempt: training went on while the coordinator was away. The last trials
+wait with their last report for the last kill, however long it takes.
 """
 
 from __future__ import annotations
@@ -30,18 +31,25 @@ from raytune_gp.execution.worker import NAMESPACE
 def steady(config: Mapping[str, Any]) -> None:
     """Report `steps` times, `seconds` apart, each time after a line in the ledger."""
     trial = tune.get_context().get_trial_id()
+    is_of_the_last = int(trial) >= config["waiting_from"]
     for step in range(1, config["steps"] + 1):
         time.sleep(config["seconds"])
+        while is_of_the_last and step == config["steps"] and not os.path.exists(config["last_kill"]):
+            time.sleep(0.1)
         with open(config["ledger"], "a") as ledger:
             ledger.write(f"{trial} {step}\n")
         tune.report({"score": config["x"] * step})
 
 
 class Killer(threading.Thread):
-    """Sends SIGKILL to the coordinator of `run` at random moments, `kills` times, and notes its absences."""
+    """Sends SIGKILL to the coordinator of `run` at random moments, `kills` times, and notes its absences.
 
-    def __init__(self, run: str, kills: int, pause_s: tuple[float, float], seed: int):
+    After the last one it makes the file `over`.
+    """
+
+    def __init__(self, run: str, kills: int, pause_s: tuple[float, float], seed: int, over: Path):
         super().__init__(daemon=True)
+        self.over = over
         self.run_name, self.left, self.pause_s = run, kills, pause_s
         self.rng = random.Random(seed)
         self.away_s: list[float] = []
@@ -58,6 +66,7 @@ class Killer(threading.Thread):
             while not self.stopped.is_set() and self._pid() in (None, pid):
                 time.sleep(0.02)
             self.away_s.append(time.monotonic() - killed)
+        self.over.touch()
 
     def _pid(self) -> int | None:
         try:
@@ -76,11 +85,19 @@ def run_with_kills(
     Ray must be initialised. Times are in seconds.
     """
     ledger, url = directory / "ledger", f"sqlite:///{directory / 'journal.db'}"
-    killer = Killer("kills", kills, (0.3, 2.0), seed)
+    last_kill = directory / "last_kill"
+    killer = Killer("kills", kills, (0.3, 2.0), seed, last_kill)
     killer.start()
     results = tune.run(
         steady,
-        config={"x": tune.uniform(0, 1), "steps": steps, "seconds": seconds, "ledger": str(ledger)},
+        config={
+            "x": tune.uniform(0, 1),
+            "steps": steps,
+            "seconds": seconds,
+            "ledger": str(ledger),
+            "waiting_from": trials - workers,
+            "last_kill": str(last_kill),
+        },
         metric="score",
         mode="max",
         search_alg="random",

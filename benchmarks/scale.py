@@ -149,6 +149,7 @@ class _Meter:
         self.marks = [0.0]
         self.ended_at = [0]
         self.suggest_ms: list[float] = []
+        self._began = math.inf  # what comes before `begin` takes no time
 
     def begin(self, executor: BusyExecutor) -> None:
         """Count from now on, what `executor` takes apart."""
@@ -216,7 +217,6 @@ def drive(
         executor=BusyExecutor,
         on_commit=meter.committed,
     )
-    meter.begin(run.executor)
     run.start(first)
     meter.begin(run.executor)
     try:

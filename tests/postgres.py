@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from raytune_gp.storage.postgresql import SCHEMA
+from tests.patience import HANGS_S
 
 NEEDED = "RAYTUNE_TEST_POSTGRESQL"
 """Set in the environment where tests must fail rather than be skipped without a server, as in CI."""
@@ -95,7 +96,7 @@ class Server:
                 )
 
             self._process = self._starter.submit(launch).result()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS_S
         while self._ask("SELECT 1") is None:
             assert self._process.poll() is None, (self._directory / "log").read_text()
             assert time.monotonic() < deadline, "the server does not start"

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import HANGS_S
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,7 +48,7 @@ def test_its_python_runs_from_top_to_bottom(document: Path, tmp_path: Path) -> N
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_S,
     )
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     assert "Traceback" not in done.stderr

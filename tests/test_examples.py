@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANGS_S
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-LIMIT_S = 60
-LIMITS_S = {"one_job_five_ways.py": 300}
-"""Ray Train starts five processes, each of which loads PyTorch, and MXNet's environment is made anew: on a
-busy machine that takes its time."""
 TRIALS = {"clustering.py": "10", "one_job_five_ways.py": "1"}
 
 PROMISES = {
@@ -51,7 +49,7 @@ def run(example: str, home: Path) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=LIMITS_S.get(example, LIMIT_S),
+        timeout=2 * HANGS_S,
     )
 
 
@@ -59,7 +57,7 @@ def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(PROMISES)
 
 
-@pytest.mark.timeout(320)
+@pytest.mark.timeout(2 * HANGS_S + 60)
 @pytest.mark.parametrize(
     "example", [pytest.param(e, marks=pytest.mark.ray if e in ON_RAY else ()) for e in sorted(PROMISES)]
 )

@@ -20,6 +20,7 @@ from raytune_gp.execution.coordinator import RunPlan
 from raytune_gp.secrets import refuse_secrets, without_secrets
 from raytune_gp.state import RunState
 from raytune_gp.storage.journal import SQLJournal
+from tests.patience import HANGS_S
 
 ROOT = Path(raytune_gp.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -192,7 +193,7 @@ def test_a_cluster_that_is_started_here_listens_to_this_machine_alone(tmp_path: 
     environment = {**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT.parent)}
     environment.pop("RAY_AUTH_MODE", None)
     done = subprocess.run(
-        [sys.executable, "-c", PORTS], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", PORTS], env=environment, capture_output=True, text=True, timeout=HANGS_S
     )
     assert done.returncode == 0, done.stderr
     places = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("listens")}

@@ -18,6 +18,7 @@ from benchmarks.chaos.cluster.ledger import Ledger
 from benchmarks.chaos.cluster.rounds import RANDOM
 from benchmarks.chaos.cluster.scene import STEPS, TRIALS, Scene
 from raytune_gp import events as ev
+from tests.patience import HANGS_S
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -34,7 +35,7 @@ def test_a_real_round_in_which_a_node_is_lost_breaks_no_rule(tmp_path: Path) -> 
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=HANGS_S,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     [record] = [json.loads(line) for line in out.read_text().splitlines()]

@@ -22,9 +22,9 @@ def test_a_case_plays_all_its_trials(searcher: str) -> None:
 
 
 def test_a_case_whose_time_is_up_says_how_far_it_came() -> None:
-    found = play(Case(16, 100_000, minutes=0.005))
+    found = play(Case(16, 100_000, minutes=0.02))
     assert 0 < found["ended"] < 100_000
-    assert sum(found["cpu_s"].values()) >= 0.29
+    assert sum(found["cpu_s"].values()) >= 1.19
 
 
 def test_cases_on_record_are_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import HANGS_S
+
 pytestmark = pytest.mark.ray
 
 SCRIPT = """
@@ -35,7 +37,7 @@ def shell(directory: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
         "RAY_ADDRESS": "local",
     }
     command = [sys.executable, "-m", "raytune_gp.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=HANGS_S)
 
 
 def trials(directory: Path, run: str) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from raytune_gp.settings import fingerprints
 from raytune_gp.space import SearchSpace
 from raytune_gp.trainable.run import run_attempt, trainable_name
 from raytune_gp.trainable.script import Script
+from tests.patience import HANGS_S
 from tests.trainable.support import Bench
 
 
@@ -81,7 +82,12 @@ def test_it_travels_by_name_alone(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd="/", env=environment, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=environment,
+        timeout=HANGS_S,
     )
     assert done.stdout.split() == ["2"], done.stderr
 

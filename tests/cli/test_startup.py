@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANGS_S
+
 HEAVY = {"torch", "ray", "gpytorch", "pandas", "scipy", "plotly", "sklearn"}
 
 
@@ -39,7 +41,7 @@ def test_a_command_loads_what_it_needs(arguments: list[str], kept_out: set[str],
         text=True,
         cwd=tmp_path,
         env=environment,
-        timeout=60,
+        timeout=HANGS_S,
     )
     loaded = done.stdout.splitlines()[-1].split()
     assert loaded[0] == "loaded", done.stderr

@@ -18,7 +18,8 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp.errors import ClusterError, RunExistsError, SpecError
 from raytune_gp.execution.jobs import Job, JobServer, entrypoint
-from tests.execution.watching import events_of, of, wait_until
+from tests.execution.watching import events_of, of
+from tests.patience import HANGS_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,7 +110,7 @@ def cluster() -> Iterator[Cluster]:
                 if line.startswith("ready"):
                     break
             yield Cluster(f"http://127.0.0.1:{ports[0]}", environment)
-            head.communicate(timeout=60)
+            head.communicate(timeout=HANGS_S)
 
 
 def run_file(write: Callable[..., Path], name: str, storage: Path, steps: int = 2) -> Path:
@@ -128,7 +129,7 @@ def test_a_job_is_followed_to_its_end_and_ends_as_its_run(
     journal = f"sqlite:///{tmp_path}/journal.db"
     path = run_file(write, "jobbed", tmp_path / "results")
     submit = ("submit", path, "--address", cluster.address, "--env", f"RAYTUNE_JOURNAL={journal}")
-    output, errors = (done := cluster.call(*submit)).communicate(timeout=120)
+    output, errors = (done := cluster.call(*submit)).communicate(timeout=HANGS_S)
     assert done.returncode == 0, output + errors
     assert "jobbed" in output
     events = events_of(journal, "jobbed")
@@ -138,7 +139,7 @@ def test_a_job_is_followed_to_its_end_and_ends_as_its_run(
     assert not any(e.metrics["where"].startswith(str(path.parent)) for e in reports), "it is a copy that runs"
 
     again = cluster.call(*submit)
-    output, errors = again.communicate(timeout=120)
+    output, errors = again.communicate(timeout=HANGS_S)
     assert again.returncode == 1, output + errors
     assert "raytune-gp resume jobbed" in output
 
@@ -154,17 +155,19 @@ def test_ctrl_c_leaves_a_job_alone_and_a_stopped_one_is_resumed(
     assert follower.stdout is not None
     follower.stdout.readline()
     follower.send_signal(signal.SIGINT)
-    _, errors = follower.communicate(timeout=60)
+    _, errors = follower.communicate(timeout=HANGS_S)
     assert follower.returncode == 130
     assert "job slow goes on: follow it by `ray job logs --follow" in errors
 
-    assert wait_until(lambda: _has(journal, "slow", ev.Reported), 60)
+    assert wait_until(lambda: _has(journal, "slow", ev.Reported))
     refused = cluster.call(*submit)
-    assert "the run 'slow' is going on in this cluster, as job slow" in refused.communicate(timeout=60)[1]
+    assert (
+        "the run 'slow' is going on in this cluster, as job slow" in refused.communicate(timeout=HANGS_S)[1]
+    )
     assert refused.returncode == 1
 
     stop = [sys.executable, "-m", "ray.scripts.scripts", "job", "stop", "--address", cluster.address, "slow"]
-    done = subprocess.run(stop, env=cluster.environment, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(stop, env=cluster.environment, capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 0, done.stdout + done.stderr
     [ended] = of(events_of(journal, "slow"), ev.RunEnded)
     assert ended.status == "STOPPED", "gently, as Ctrl-C"
@@ -172,7 +175,7 @@ def test_ctrl_c_leaves_a_job_alone_and_a_stopped_one_is_resumed(
     (tmp_path / "gate").touch()
     path.write_text(path.read_text().replace("num_samples: 3", "num_samples: 4"))
     resumed = cluster.call(*submit, "--resume")
-    output, errors = resumed.communicate(timeout=150)
+    output, errors = resumed.communicate(timeout=HANGS_S)
     assert resumed.returncode == 0, output + errors
     statuses = [e.status for e in of(events_of(journal, "slow"), ev.TrialEnded)]
     assert statuses.count("COMPLETED") == 4
@@ -192,7 +195,7 @@ def test_the_server_refuses_whoever_lacks_the_token(
     path = run_file(write, "secret", tmp_path / "results")
     for changes in ({"RAY_AUTH_TOKEN": "c" * 64}, {"RAY_AUTH_MODE": "disabled"}):
         refused = cluster.call("submit", path, "--address", cluster.address, **changes)
-        _, errors = refused.communicate(timeout=60)
+        _, errors = refused.communicate(timeout=HANGS_S)
         assert refused.returncode == 1
         assert "wants the token of its cluster" in errors
 

@@ -27,6 +27,7 @@ from raytune_gp.errors import (
 from raytune_gp.state import RunState
 from raytune_gp.storage.journal import _SELECT_BEHIND, SQLJournal
 from raytune_gp.storage.urls import absolute_url, default_journal_url
+from tests.patience import HANGS_S
 from tests.support import MemoryJournal, Simulation, flat_curve, make_spec
 
 
@@ -419,7 +420,7 @@ def test_processes_that_fight_over_a_run_tear_nothing(sql_url: str) -> None:
             process.stdin.write("go\n")
             process.stdin.flush()
         for process in contenders:
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=HANGS_S)
             assert process.returncode == 0
             said, terms_held = out.split()
             written += int(said)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import raytune_gp
+from tests.patience import HANGS_S
 
 ROOT = Path(raytune_gp.__file__).parent
 
@@ -198,7 +199,7 @@ def loaded(statement: str) -> set[str]:
     """The top-level modules that a fresh interpreter holds after `statement`."""
     code = f"{statement}\nimport sys\nprint(*{{m.partition('.')[0] for m in sys.modules}})"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS_S
     )
     return set(done.stdout.split())
 

@@ -13,6 +13,7 @@ import pytest
 
 from raytune_gp import tune
 from tests.execution.trainables import note
+from tests.patience import HANGS_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -43,7 +44,7 @@ class Dying(tune.Trainable):
 
 def wait_for_a_checkpoint(journal: str) -> None:
     """Until the journal has one: what it has not heard of goes with the process."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS_S
     with contextlib.closing(sqlite3.connect(journal)) as database:
         asked = "SELECT count(*) FROM events WHERE kind = 'Checkpointed'"
         while not database.execute(asked).fetchone()[0] and time.monotonic() < deadline:

@@ -32,6 +32,7 @@ from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
 from tests.execution.trainables import quick
 from tests.execution.watching import events_of, of
+from tests.patience import HANGS_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -71,8 +72,8 @@ def surroundings() -> dict[str, str]:
     return {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
+def until(true: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + HANGS_S
     while time.monotonic() < deadline:
         found = true()
         if found:
@@ -188,14 +189,14 @@ def test_starting_following_and_stopping_from_shells(tmp_path: Path) -> None:
     file = tmp_path / "long.yaml"
     file.write_text(textwrap.dedent(RUN_FILE).replace("LEDGER", str(ledger)))
     starter = shell("run", str(file), "--name", "long")
-    out, err = starter.communicate(timeout=60)
+    out, err = starter.communicate(timeout=HANGS_S)
     assert (starter.returncode, "Follow it with raytune-gp attach long --journal" in err) == (0, True), err
     until(lambda: lines(ledger, "step"), "it does not train")
     attached = shell("attach", "long")
     assert attached.stdout is not None
     assert "long: 0 of 4 trials finished" in attached.stdout.readline()
     attached.send_signal(signal.SIGINT)
-    _, err = attached.communicate(timeout=30)
+    _, err = attached.communicate(timeout=HANGS_S)
     assert (attached.returncode, "left run 'long', which goes on" in err) == (130, True), err
     with pytest.raises(RunExistsError, match="attach long"):
         tune.run(
@@ -205,8 +206,8 @@ def test_starting_following_and_stopping_from_shells(tmp_path: Path) -> None:
     assert attached.stdout is not None
     attached.stdout.readline()
     stop = shell("stop", "long")
-    assert stop.communicate(timeout=30) == ("", "asked run long to stop\n")
-    out, err = attached.communicate(timeout=30)
+    assert stop.communicate(timeout=HANGS_S) == ("", "asked run long to stop\n")
+    out, err = attached.communicate(timeout=HANGS_S)
     assert (attached.returncode, "stopped by raytune-gp stop" in out) == (130, True), err
     nothing_is_left(ledger)
     over = tune.attach("long", journal=str(tmp_path / "journal.db"), verbose=0)

@@ -17,6 +17,7 @@ import pytest
 from benchmarks.coordinator_kills import run_with_kills
 from raytune_gp import events as ev
 from tests.execution.watching import events_of, of
+from tests.patience import HANGS_S
 
 pytestmark = pytest.mark.ray
 
@@ -67,7 +68,7 @@ def start_driver(tmp_path: Path, resume: str, **environ: str) -> subprocess.Pope
 
 
 def wait_for(tmp_path: Path, what: str, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + HANGS_S
     while time.monotonic() < deadline:
         ledger = tmp_path / "ledger"
         if ledger.exists() and ledger.read_text().count(what) >= count:
@@ -97,7 +98,7 @@ def check_resumed(tmp_path: Path, before: list[ev.Event]) -> None:
     finished = {e.trial for e in of(before, ev.TrialEnded)}
     assert 2 <= len(finished) < 6
     driver = start_driver(tmp_path, "resume")
-    out, err = driver.communicate(timeout=120)
+    out, err = driver.communicate(timeout=HANGS_S)
     assert driver.returncode == 0, err
     assert out.split()[0] == "6"
     events = journalled(tmp_path)
@@ -115,10 +116,10 @@ def test_a_run_goes_on_in_a_new_cluster_after_the_head_was_lost(tmp_path: Path) 
     family = psutil.Process(driver.pid).children(recursive=True)
     names = {process: process.name() for process in family}
     next(process for process in family if names[process] == "gcs_server").kill()
-    _, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=HANGS_S)
     assert driver.returncode != 0, err
     agents = [process for process in family if names[process].endswith("Agent")]
-    assert psutil.wait_procs(set(family) - set(agents), timeout=60)[1] == []
+    assert psutil.wait_procs(set(family) - set(agents), timeout=HANGS_S)[1] == []
     for agent in agents:  # of Ray's, which end minutes later
         with contextlib.suppress(psutil.NoSuchProcess):
             agent.kill()
@@ -134,17 +135,17 @@ def test_ctrl_c_stops_gently_and_twice_at_once_and_the_run_can_be_resumed(tmp_pa
     for _ in range(times):
         driver.send_signal(signal.SIGINT)
         time.sleep(0.1)
-    _, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=HANGS_S)
     events = journalled(tmp_path)
     if times == 1:
         assert [e.status for e in of(events, ev.RunEnded)] == ["STOPPED"], err
         assert [e.reason for e in of(events, ev.StopRequested)] == ["interrupted from the keyboard"]
     else:
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
         assert driver.returncode != 0
         assert "KeyboardInterrupt" in err
     driver = start_driver(tmp_path, "resume")
-    out, err = driver.communicate(timeout=120)
+    out, err = driver.communicate(timeout=HANGS_S)
     assert driver.returncode == 0, err
     assert out.split()[0] == "6"
     ends = Counter(e.trial for e in of(journalled(tmp_path), ev.TrialEnded))

@@ -15,7 +15,7 @@ from ray.exceptions import ActorDiedError
 
 from raytune_gp.execution.losses import kind_of_absence, kind_of_loss
 from raytune_gp.failures import FailureKind
-from tests.execution.watching import wait_until
+from tests.patience import wait_until
 
 pb2: Any = importlib.import_module("ray.core.generated.common_pb2")  # its classes are made as it is imported
 
@@ -92,5 +92,5 @@ def test_the_table_tells_of_an_actor_that_was_killed() -> None:
     name = f"sleeper-{uuid.uuid4().hex}"
     sleeper: Any = ray.remote(Sleeper).options(name=name, num_cpus=0).remote()
     os.kill(ray.get(sleeper.pid.remote()), signal.SIGKILL)
-    assert wait_until(lambda: kind_of_absence(name, GOING)[0].startswith("no such actor is alive: "), 20.0)
+    assert wait_until(lambda: kind_of_absence(name, GOING)[0].startswith("no such actor is alive: "))
     assert kind_of_absence(name, GOING)[1] is FailureKind.WORKER_LOST

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from raytune_gp.execution import meter as metering
 from raytune_gp.execution import nvml
 from raytune_gp.execution.meter import Meter
+from tests.patience import wait_until
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -152,9 +152,7 @@ def test_what_an_attempt_starts_counts_and_what_was_there_does_not() -> None:
     meter = Meter()
     alone = meter._usage["host_peak_b"]
     child = started()
-    deadline = time.monotonic() + 30
-    while meter._usage["host_peak_b"] < alone + 190 * MIB and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: meter._usage["host_peak_b"] >= alone + 190 * MIB)
     for process in (child, elder):
         process.communicate()
     usage = meter.stop()

@@ -36,6 +36,7 @@ from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.trial import Observation, Suggestion
 from tests.execution.trainables import counting, quick, raising
 from tests.execution.watching import events_of, of
+from tests.patience import HANGS_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -168,17 +169,17 @@ def test_a_killed_worker_costs_its_trial_only_the_last_steps(
     again = next(e for e in events if isinstance(e, ev.AttemptAssigned) and e.attempt == 2)
     assert again.resume_from is not None
     assert again.resume_from["step"] == 2
-    assert again.at - lost.at < 10
+    assert again.at - lost.at < 60
 
 
 def test_a_trial_that_ignores_its_stop_is_killed_after_the_grace_period(run_settings: dict[str, Any]) -> None:
     def stubborn(config: dict[str, Any]) -> None:
         tune.report({"score": 1.0})
-        time.sleep(60)
+        time.sleep(2 * HANGS_S)
 
     began = time.monotonic()
     results = go(stubborn, run_settings, name="stubborn", stop={"training_iteration": 1}, grace_period_s=0.5)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < HANGS_S
     assert results[0].status == "COMPLETED"
     assert results[0].metrics["score"] == 1.0
 
@@ -186,9 +187,9 @@ def test_a_trial_that_ignores_its_stop_is_killed_after_the_grace_period(run_sett
 def test_stop_criteria_and_stopper(run_settings: dict[str, Any], tmp_path: Path) -> None:
     space = {"x": 1.0, "ledger": str(tmp_path / "l"), "steps": 50, "seconds": 0.05}
     results = go(counting, run_settings, config=space, name="stops", stop={"score": 2.0})
-    assert 2 <= results[0].metrics["training_iteration"] <= 10
+    assert 2 <= results[0].metrics["training_iteration"] < 50
     results = go(counting, run_settings, config=space, name="stopper", stop=lambda i, r: r["score"] >= 3)
-    assert 3 <= results[0].metrics["training_iteration"] <= 10
+    assert 3 <= results[0].metrics["training_iteration"] < 50
     assert results[0].metrics["score"] >= 3
 
 
@@ -221,7 +222,7 @@ def test_a_time_budget_ends_the_run(run_settings: dict[str, Any]) -> None:
     began = time.monotonic()
     limits = {"num_samples": -1, "max_concurrent_trials": 1, "time_budget_s": 12.0}  # a start may take ten
     results = go(slow, run_settings, name="budget", **limits)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < HANGS_S
     assert len(results) >= 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from raytune_gp.errors import SpecError, TrainableError
 from raytune_gp.execution.placement import Demand, Node, whole_trials
 from raytune_gp.trainable.run import run_attempt
 from tests.execution.test_nodes import said
+from tests.patience import wait_until
 from tests.trainable.support import Bench
 
 CPU = {"cpu": 1}
@@ -237,15 +237,8 @@ def test_the_group_of_one_that_was_killed_is_given_back() -> None:
     assert groups_held(demand) == 1
     assert groups_held(Demand({"cpu": 0}, [{"cpu": 0.5}])) == 0
     ray.kill(maker)
-    wait_until(lambda: groups_held(demand) == 0)
-    wait_until(lambda: ray.util.placement_group_table()[group]["state"] == "REMOVED")
-
-
-def wait_until(true: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert wait_until(lambda: groups_held(demand) == 0)
+    assert wait_until(lambda: ray.util.placement_group_table()[group]["state"] == "REMOVED")
 
 
 @pytest.mark.ray

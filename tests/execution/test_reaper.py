@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from raytune_gp.execution import reaper
-from tests.execution.watching import is_there, wait_until
+from tests.execution.watching import is_there
+from tests.patience import HANGS_S, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no reaper elsewhere")
 
@@ -72,23 +73,23 @@ def test_children_go_with_a_process_that_is_killed(start: Start) -> None:
     assert all(map(is_there, children))
     process.kill()
     process.wait()
-    assert wait_until(lambda: not any(map(is_there, children)), 2.0)
+    assert wait_until(lambda: not any(map(is_there, children)), 60.0)
 
 
 def test_a_process_that_falls_silent_is_ended_with_its_children(start: Start) -> None:
     process, children = start(1.0, "falls silent")
-    assert process.wait(timeout=20) in (-signal.SIGKILL, -reaper.STACKS)
-    assert wait_until(lambda: not any(map(is_there, children)), 2.0)
+    assert process.wait(timeout=HANGS_S) in (-signal.SIGKILL, -reaper.STACKS)
+    assert wait_until(lambda: not any(map(is_there, children)), 60.0)
 
 
 def test_a_process_that_speaks_lives(start: Start) -> None:
-    process, children = start(1.0, "speaks")
-    time.sleep(3.0)
+    process, children = start(2.5, "speaks")
+    time.sleep(5.0)
     assert process.poll() is None
     assert all(map(is_there, children))
 
 
 def test_a_process_without_a_reaper_ends_its_children_when_it_leaves(start: Start) -> None:
     process, children = start(60.0, "has no reaper")
-    assert process.wait(timeout=20) == 0
-    assert wait_until(lambda: not any(map(is_there, children)), 2.0)
+    assert process.wait(timeout=HANGS_S) == 0
+    assert wait_until(lambda: not any(map(is_there, children)), 60.0)

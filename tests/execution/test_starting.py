@@ -14,6 +14,7 @@ import pytest
 
 from raytune_gp.execution import starting
 from raytune_gp.execution.starting import start_limit_s, why_not_started
+from tests.patience import HANGS_S
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -63,7 +64,7 @@ print(len(go()), "trials")
 )
 
 END = """
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + 120
 while actor_names() and time.monotonic() < deadline:
     time.sleep(0.1)
 print("left:", actor_names())
@@ -79,7 +80,7 @@ def said(script: str, entry: str, value: str, place: Path) -> tuple[str, str]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

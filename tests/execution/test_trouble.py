@@ -21,6 +21,7 @@ from raytune_gp import tune
 from raytune_gp.errors import JournalError, RunFailedError
 from raytune_gp.execution.worker import NAMESPACE
 from tests.execution.watching import events_of, of
+from tests.patience import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -112,10 +113,7 @@ def test_ctrl_c_ends_a_run_whose_disk_is_full(
     assert "interrupted from the keyboard; the journal" in err
     assert "events, and what was reported since" in err
     assert "Go on with tune.run(..., name='run', resume=True)" in err
-    deadline = time.monotonic() + 5
-    while workers_alive() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert workers_alive() == []
+    assert wait_until(lambda: not workers_alive())
     (disk / "ballast").unlink()
     again = go(settings, resume=True, verbose=0, stop={"training_iteration": 3})
     assert len(again) == 2

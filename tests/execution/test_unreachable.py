@@ -27,7 +27,8 @@ from raytune_gp.execution.outbox import Outbox
 from raytune_gp.execution.worker import NAMESPACE
 from raytune_gp.messages import Interrupt, Item, Start
 from tests.execution.trainables import counting
-from tests.execution.watching import events_of, of, wait_until
+from tests.execution.watching import events_of, of
+from tests.patience import HANGS_S, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -76,7 +77,7 @@ def test_calls_that_are_lost_start_nothing_twice(tmp_path: Path, lost: str) -> N
         env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_testing_rpc_failure": json.dumps(losses)},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=150,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -100,14 +101,14 @@ def test_a_worker_that_is_stopped_for_a_while_runs_on_where_it_was(
             return 0
 
     def interfere() -> None:
-        wait_until(lambda: ledger.exists() and "step 00000 3" in ledger.read_text(), 60)
+        wait_until(lambda: ledger.exists() and "step 00000 3" in ledger.read_text())
         start = next(line for line in ledger.read_text().splitlines() if line.startswith("start 00000"))
         pid = int(start.split()[-1])
         os.kill(pid, signal.SIGSTOP)
         try:
             coordinator: Any = ray.get_actor("run", NAMESPACE)
             os.kill(ray.get(coordinator.hello.remote())["pid"], signal.SIGKILL)
-            if wait_until(lambda: terms() == 2, 60):
+            if wait_until(lambda: terms() == 2):
                 time.sleep(2 * calls.ANSWER_S)
                 stopped.append(pid)
         finally:

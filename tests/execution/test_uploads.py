@@ -15,6 +15,7 @@ from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.storage.artifacts import Storage
 from tests.execution.watching import events_of
+from tests.patience import HANGS_S, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -92,12 +93,12 @@ def test_a_trial_that_ignores_its_stop_is_ended_when_its_checkpoint_is_stored(
     def trainable(config: dict[str, Any]) -> None:
         slow_storage(SLOW_S)
         report(1.0)
-        time.sleep(120)
+        time.sleep(2 * HANGS_S)
 
     result, events, seconds = go(trainable, run_settings)
     assert losses(events) == [f"it did not stop within {GRACE_S:g} s"]
     assert state_of(result) == "1.0"
-    assert seconds < 60
+    assert seconds < HANGS_S
 
 
 def test_a_trial_whose_report_waits_for_room_has_its_grace_period_after_it(
@@ -121,14 +122,14 @@ def test_a_storage_that_hangs_does_not_hold_the_run_for_ever(run_settings: dict[
         from raytune_gp.trainable import session, uploads
 
         session.UPLOAD_S = uploads.UPLOAD_S = 1.0
-        slow_storage(120)
+        slow_storage(2 * HANGS_S)
         report(1.0)
         while True:
             time.sleep(0.1)
             tune.report({"score": 0.0})
 
     result, events, seconds = go(trainable, run_settings)
-    assert seconds < 60
+    assert seconds < HANGS_S
     assert not [e for e in events if isinstance(e, ev.Checkpointed)]
     assert (result.status, str(result.error)) == ("COMPLETED", "None")
 
@@ -140,17 +141,15 @@ def test_what_a_killed_worker_has_staged_is_removed_by_the_next_one(
 
     def trainable(config: dict[str, Any]) -> None:
         if not found.exists():
-            slow_storage(120)
+            slow_storage(2 * HANGS_S)
             with tempfile.TemporaryDirectory() as directory:
                 (Path(directory) / "state").write_text(str(found))
                 tune.report({"score": 1.0}, checkpoint=directory)
             copies = Path(tempfile.gettempdir()).glob("raytune_staging_*/*/state")
             found.write_text(next(str(p) for p in copies if p.read_text() == str(found)))
             os.kill(os.getpid(), signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while Path(found.read_text()).exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        tune.report({"score": float(Path(found.read_text()).exists())})
+        is_gone = wait_until(lambda: not Path(found.read_text()).exists())
+        tune.report({"score": float(not is_gone)})
 
     result, events, _ = go(trainable, run_settings, stop=None)
     assert len(losses(events)) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -11,7 +9,7 @@ import psutil
 from raytune_gp import events as ev
 from raytune_gp.storage.journal import SQLJournal
 
-__all__ = ["events_of", "is_there", "of", "wait_until"]
+__all__ = ["events_of", "is_there", "of"]
 
 
 def events_of(url: str, run: str = "run") -> list[ev.Event]:
@@ -34,13 +32,3 @@ def is_there(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether `condition` came to hold within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

@@ -134,10 +134,10 @@ def test_a_space_of_constants_is_a_grid_of_one() -> None:
 
 
 def test_a_large_grid_is_ready_at_once_and_a_huge_one_refused() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     grid = GridSearcher(SearchSpace({f"k{i}": randint(0, 50) for i in range(3)}))
     assert configs(grid, 1, start=124_999) == [{"k0": 49, "k1": 49, "k2": 49}]
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
     with pytest.raises(SpaceError, match="the grid has 1,000,000,000 configs, and 1,000,000 is the limit"):
         GridSearcher(SearchSpace({f"k{i}": randint(0, 1000) for i in range(3)}))
 

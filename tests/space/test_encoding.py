@@ -184,4 +184,4 @@ def test_encoding_2000_configs_takes_milliseconds() -> None:
         start = time.process_time()
         encoding.encode(configs)
         took.append(time.process_time() - start)
-    assert min(took) < 0.05
+    assert min(took) < 0.2

@@ -13,6 +13,7 @@ from raytune_gp import space
 from raytune_gp.errors import SpaceError
 from raytune_gp.space import SearchSpace
 from raytune_gp.space.ray_domains import from_ray
+from tests.patience import HANGS_S
 
 ray_tune = pytest.importorskip("ray.tune")
 
@@ -104,4 +105,4 @@ def test_spaces_load_neither_ray_nor_torch() -> None:
         "import sys; from raytune_gp.space import *; SearchSpace({'x': uniform(0, 1)});"
         "sys.exit(any(name in sys.modules for name in ('ray', 'torch', 'scipy')))"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=HANGS_S)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from raytune_gp import space as s
 from raytune_gp.errors import SpaceError
 from raytune_gp.space import SearchSpace
+from tests.patience import HANGS_S
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -446,7 +447,9 @@ def test_the_fingerprint_is_the_same_in_another_process() -> None:
         " 'b': when('a', ['x'], 1), 'c': sample_from(lambda: 1)}).fingerprint())"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=HANGS_S
+        )
         for _ in "ab"
     ]
     assert runs[0].stdout == runs[1].stdout

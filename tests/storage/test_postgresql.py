@@ -185,7 +185,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(
         pytest.raises(JournalError, match="the connection is lost, or the server is away"),
     ):
         journal.append("run", term, 1, capacities(1))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     journal.append("run", term, 1, capacities(1))
     assert slots(journal) == [1]
     journal.close()

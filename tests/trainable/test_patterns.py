@@ -132,7 +132,7 @@ def test_what_is_no_pattern(pattern: str, message: str) -> None:
     for part in message.split(".*"):
         assert part in str(refused.value)
     assert f"the pattern of metric 'm' is {pattern!r}, " in str(refused.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(

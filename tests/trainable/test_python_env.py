@@ -24,6 +24,7 @@ from raytune_gp.trainable.parameters import python_env_of
 from raytune_gp.trainable.python_env import PythonEnv, is_whole
 from raytune_gp.trainable.run import Outcome, run_attempt
 from raytune_gp.trainable.script import Script
+from tests.patience import HANGS_S
 from tests.trainable.support import Bench
 from tests.trainable.wheels import probe
 
@@ -38,7 +39,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ask(python: str, code: str) -> str:
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS_S)
     return done.stdout.strip()
 
 
@@ -97,9 +98,7 @@ def test_it_is_made_once_with_what_was_asked_for(tmp_path: Path) -> None:
     python = interpreter(env)
     assert ask(python, "import raytune_probe, sys; print(raytune_probe.ANSWER, sys.prefix)").startswith("42 ")
     shutil.rmtree(tmp_path / "wheels")
-    began = time.monotonic()
     assert interpreter(env) == python
-    assert time.monotonic() - began < 1
 
 
 def test_of_several_at_once_one_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +134,7 @@ env_building.interpreter(probe(Path(sys.argv[1])))
 
 
 def test_what_a_killed_builder_leaves_is_not_believed_and_removed(tmp_path: Path, root: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "wheels")], timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "wheels")], timeout=HANGS_S)
     assert done.returncode == -signal.SIGKILL
     env = probe(tmp_path / "wheels")
     [half] = root.glob(f"{env.digest}.*/bin/python")
@@ -190,7 +189,7 @@ def test_an_installer_that_hangs_is_ended_with_what_it_has_started() -> None:
         began = time.monotonic()
         with pytest.raises(PythonEnvError, match="it was not done after 4 s, and was ended"):
             interpreter(env, timeout_s=4.0)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < HANGS_S
     left = [p for p in psutil.Process().children(recursive=True) if "pip" in " ".join(p.cmdline())]
     assert not left
 

@@ -16,7 +16,7 @@ from raytune_gp.trainable import session as sessions
 from raytune_gp.trainable import uploads
 from raytune_gp.trainable.session import Context, Session
 from raytune_gp.trainable.uploads import MAX_STAGED, Uploads
-from tests.execution.watching import wait_until
+from tests.patience import HANGS_S, wait_until
 
 pytestmark = pytest.mark.usefixtures("temporary")
 
@@ -30,7 +30,7 @@ class Gated(Storage):
         self.is_full = False
 
     def upload(self, directory: str, relative: str) -> None:
-        assert self.gate.acquire(timeout=20)
+        assert self.gate.acquire(timeout=HANGS_S)
         if self.is_full:
             raise OSError("the disk is full")
         super().upload(directory, relative)
@@ -66,7 +66,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
     bench.storage.gate.release(10 * MAX_STAGED)  # what a test has left is let through, and its thread ends
-    assert wait_until(lambda: not bench.session.is_storing, 10)
+    assert wait_until(lambda: not bench.session.is_storing)
 
 
 def started(action: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
@@ -147,9 +147,7 @@ def test_a_storage_that_hangs_fails_the_attempt_and_is_not_believed_later(
         bench.session.finish()
     assert bench.session.is_storing
     bench.storage.gate.release(MAX_STAGED)
-    deadline = time.monotonic() + 10
-    while bench.session.is_storing and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert wait_until(lambda: not bench.session.is_storing)
     assert [kind for kind, _ in bench.said] == ["report"] * MAX_STAGED
 
 

@@ -18,6 +18,7 @@ import yaml
 from raytune_gp.errors import PythonEnvError
 from raytune_gp.runfile.plan import read_plan
 from raytune_gp.trainable.env_building import interpreter
+from tests.patience import HANGS_S
 from tests.trainables.conftest import TEST, TRAIN
 from trainables.cifar10_mxnet.images import batches, draw_digits, open_images
 
@@ -104,7 +105,7 @@ def train(environments: Path, *options: Any) -> subprocess.CompletedProcess[str]
     [python] = environments.glob("*.*/bin/python")
     command = [str(python), "-m", "trainables.cifar10_mxnet", *SMALL, *map(str, options)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS_S)
 
 
 def accuracies(output: str) -> list[tuple[int, float]]:
