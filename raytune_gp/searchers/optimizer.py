@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import threading
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 from raytune_gp.errors import SpaceError, SpecError
 from raytune_gp.messages import Suggest, Suggested
@@ -78,8 +78,8 @@ class Optimizer:
                 Suggestion(self.space.from_json(s["config"]), s["provenance"]) for s in answer.suggestions
             ]
 
-    def tell(self, config: Config | Suggestion, value: float | None) -> None:
-        """What came of `config`: its value, or None (or NaN) where it failed.
+    def tell(self, config: Config | Suggestion, value: SupportsFloat | None) -> None:
+        """What came of `config`: its value, any real number such as NumPy's, or None (or NaN) where it failed.
 
         The config need not have been asked for. Raises SpaceError where it is no config of the space.
         """
