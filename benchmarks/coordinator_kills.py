@@ -9,6 +9,7 @@ wait with their last report for the last kill, however long it takes.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -29,12 +30,15 @@ from raytune_gp.execution.worker import NAMESPACE
 
 
 def steady(config: Mapping[str, Any]) -> None:
-    """Report `steps` times, `seconds` apart, each time after a line in the ledger."""
+    """Report `steps` times, `seconds` apart, each time after a line in the ledger.
+
+    From trial `waiting_from` on, if that is given, the last report waits until there is a file `last_kill`.
+    """
     trial = tune.get_context().get_trial_id()
-    is_of_the_last = int(trial) >= config["waiting_from"]
+    is_waiting = int(trial) >= config.get("waiting_from", math.inf)
     for step in range(1, config["steps"] + 1):
         time.sleep(config["seconds"])
-        while is_of_the_last and step == config["steps"] and not os.path.exists(config["last_kill"]):
+        while is_waiting and step == config["steps"] and not os.path.exists(config["last_kill"]):
             time.sleep(0.1)
         with open(config["ledger"], "a") as ledger:
             ledger.write(f"{trial} {step}\n")

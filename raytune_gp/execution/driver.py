@@ -49,9 +49,6 @@ POLL_S = 1.0
 KEYBOARD_S = 0.05
 """How long Ray is left to wait at a stretch: to Python, two Ctrl-C during one are one."""
 
-UNREACHABLE_S = 60.0
-"""So long the driver waits for a coordinator that Ray is restarting."""
-
 FEW = 4
 """So many workers are made ahead even where less is free: what Ray says is free is a second old, and a few
 workers that wait for their resources cost nothing."""
@@ -256,10 +253,14 @@ def _end_unwritten(state: RunState, why: str) -> RunEnded:
 
 
 def _poll(coordinator: Any, after_index: int, fresh: bool, pressed: Callable[[], bool]) -> News:
-    """One poll; while Ray restarts the coordinator, ask again. One that is `fresh` may never come up."""
+    """One poll; while Ray restarts the coordinator, which may take as long as to start it, ask again.
+
+    One that is `fresh` may never come up.
+    """
     began = time.monotonic()
-    deadline = began + UNREACHABLE_S
-    limit_s = start_limit_s(job_environment()) if fresh else math.inf
+    lost: float | None = None
+    start_s = start_limit_s(job_environment())
+    limit_s = start_s if fresh else math.inf
     while True:
         try:
             answer = coordinator.poll.remote(after_index, POLL_S)
@@ -277,8 +278,10 @@ def _poll(coordinator: Any, after_index: int, fresh: bool, pressed: Callable[[],
         except ActorDiedError as error:
             raise CoordinatorGoneError(f"the coordinator died and was not restarted: {error}") from error
         except RayError as error:
-            if time.monotonic() > deadline:
-                raise RunFailedError(f"the coordinator cannot be reached: {error}") from error
+            lost = lost or time.monotonic()
+            away_s = time.monotonic() - lost
+            if away_s > (HURRIED_S if pressed() else start_s):
+                raise RunFailedError(f"the coordinator has been away for {away_s:.0f} s: {error}") from error
             time.sleep(0.2)
 
 

@@ -79,7 +79,7 @@ class Optimizer:
             ]
 
     def tell(self, config: Config | Suggestion, value: SupportsFloat | None) -> None:
-        """What came of `config`: its value, any real number such as NumPy's, or None (or NaN) where it failed.
+        """What came of `config`: its value (NumPy's numbers serve too), or None (or NaN) where it failed.
 
         The config need not have been asked for. Raises SpaceError where it is no config of the space.
         """

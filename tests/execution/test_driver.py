@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from raytune_gp import events as ev
 from raytune_gp.errors import RunFailedError, SpecError
@@ -20,6 +21,7 @@ from raytune_gp.execution.coordinator import Coordinator, News, RunPlan
 from raytune_gp.execution.keyboard import Keyboard
 from raytune_gp.execution.payload import Payload
 from raytune_gp.execution.placement import Demand
+from raytune_gp.execution.starting import START_S
 from raytune_gp.execution.worker_settings import WorkerSettings
 from raytune_gp.state import RunState
 from raytune_gp.storage.artifacts import Storage
@@ -64,6 +66,48 @@ def test_a_stop_that_a_restarting_coordinator_did_not_hear_is_asked_for_again(
     driver.follow(driver.Follower(coordinator, state, lambda _, events: heard.append(events)))
     assert (coordinator.asked, state.status, killed) == (3, "STOPPED", [coordinator])
     assert polls == [0] * 5
+
+
+class Away:
+    """A coordinator that Ray is restarting: each poll takes a second of the `clock` and fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, starting_s: float):
+        self.now, self.left_s = 1000.0, starting_s
+        self.poll = SimpleNamespace(remote=lambda after_index, seconds: None)
+        monkeypatch.setattr(driver.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(driver.time, "sleep", self.pass_time)
+        monkeypatch.setattr(driver.ray, "wait", self.wait)
+        monkeypatch.setattr(driver.ray, "get", self.get)
+        monkeypatch.setattr(driver, "job_environment", dict)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def wait(self, answers: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        """Nothing comes while it starts for the first time."""
+        self.now += 1.0
+        self.left_s -= 1.0
+        return ([], answers) if self.left_s > 0 else (answers, [])
+
+    def get(self, answer: Any) -> News:
+        raise ActorUnavailableError("it is restarting", b"0" * 16)
+
+
+@pytest.mark.parametrize("starting_s", [0.0, 200.0])
+def test_a_restart_may_take_as_long_as_a_start_however_long_that_took(
+    monkeypatch: pytest.MonkeyPatch, starting_s: float
+) -> None:
+    """A coordinator that was killed a minute after it was asked for was given up at once."""
+    away = Away(monkeypatch, starting_s)
+    with pytest.raises(RunFailedError, match=r"has been away for 30[0-9] s: .*it is restarting"):
+        driver._poll(away, 0, starting_s > 0, lambda: False)
+    assert away.now - 1000.0 == pytest.approx(starting_s + START_S, abs=3.0)
+
+
+def test_ctrl_c_ends_a_run_whose_coordinator_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Away(monkeypatch, 0.0)
+    with pytest.raises(RunFailedError, match=r"has been away for 1[0-9] s"):
+        driver._poll(away, 0, False, lambda: True)
 
 
 @pytest.fixture

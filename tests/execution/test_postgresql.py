@@ -42,7 +42,8 @@ class Reports(tune.Callback):
             self._thread.start()
 
     def on_experiment_end(self, *_: Any, **info: Any) -> None:
-        self._thread.join()
+        if self._left <= 0:
+            self._thread.join()
 
 
 def go(url: str, tmp_path: Path, **more: Any) -> Any:
