@@ -64,7 +64,7 @@ class Demo:
         name = self.name or time.strftime("demo_%Y-%m-%d_%H-%M-%S")
         console.print(
             f"Tuning {', '.join(SPACE)}: {self.trials} trials of {settings['epochs']} epochs, "
-            f"{self.workers} at a time; first spread evenly, then by Gaussian process. Starting Ray …"
+            f"{self.workers} at a time; first about the middle, then by Gaussian process. Starting Ray …"
         )
         results = self._tune({**settings, **SPACE}, name)
         report = results.write_report(self.out or Path(f"{name}.html"))

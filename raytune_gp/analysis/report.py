@@ -271,7 +271,7 @@ def _meaning(proposers: pd.DataFrame) -> str:
     """What the names of methods mean that do not say it by themselves."""
     known = {
         "guess": "Guesses are the user's own.",
-        "initial": "Initial trials are spread evenly, before there is a model.",
+        "initial": "Initial trials are spread about the middle, before there is a model.",
     }
     names = () if proposers.empty else proposers["method"]
     return "".join(f" {known[name]}" for name in names if name in known)
