@@ -14,10 +14,10 @@ test: $(VENV)/.installed-dev  # those of execution wait more than they compute, 
 	$(MAKE) --jobs=2 test-execution test-others
 
 test-execution: $(VENV)/.installed-dev
-	$(THREADS) $(BIN)/python -m pytest tests/execution
+	$(THREADS) $(BIN)/python -m pytest tests/execution --durations=15
 
 test-others: $(VENV)/.installed-dev
-	$(THREADS) $(BIN)/python -m pytest tests --ignore tests/execution -p no:cacheprovider
+	$(THREADS) $(BIN)/python -m pytest tests --ignore tests/execution -p no:cacheprovider --durations=15
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
