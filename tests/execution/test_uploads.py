@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import pytest
 from raytune_gp import events as ev
 from raytune_gp import tune
 from raytune_gp.storage.artifacts import Storage
+from raytune_gp.trainable.session import Session
 from tests.execution.watching import events_of
 from tests.patience import HANGS_S, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-GRACE_S = 0.5
-SLOW_S = 4.0
+GRACE_S = 2.0
+SLOW_S = 6.0
 
 
 def slow_storage(seconds: float) -> None:
@@ -107,9 +109,30 @@ def test_a_trial_whose_report_waits_for_room_has_its_grace_period_after_it(
     """It is told to stop while its third checkpoint waits, which is stored like the others."""
 
     def trainable(config: dict[str, Any]) -> None:
-        slow_storage(1.5)
-        for score in (1.0, 2.0, 3.0, 4.0):
-            report(score)
+        waits, told = threading.Event(), threading.Event()
+        interrupt, upload = Session.interrupt, Storage.upload
+
+        def interrupted(self: Session, *how: Any) -> None:
+            def tell() -> None:
+                waits.wait()
+                time.sleep(0.5)
+                interrupt(self, *how)
+                told.set()
+
+            threading.Thread(target=tell).start()
+
+        def uploaded(self: Storage, directory: str, relative: str) -> None:
+            told.wait()
+            time.sleep(GRACE_S)
+            upload(self, directory, relative)
+
+        Session.interrupt = interrupted  # type: ignore[assignment, method-assign]
+        Storage.upload = uploaded  # type: ignore[method-assign]
+        report(1.0)
+        report(2.0)
+        waits.set()
+        report(3.0)
+        report(4.0)
 
     result, events, _ = go(trainable, run_settings)
     assert losses(events) == []
