@@ -202,7 +202,7 @@ def test_a_trial_that_hangs_leaves_its_stacks_and_is_tried_again(
     run_settings: dict[str, Any], tmp_path: Path, native: bool
 ) -> None:
     space = {"x": 1.0, "ledger": str(tmp_path / "ledger"), "steps": 2, "seconds": 0.01, "native": native}
-    result, events = go(hanging, run_settings, config=space, report_timeout_s=2.0)
+    result, events = go(hanging, run_settings, config=space, report_timeout_s=5.0)
     assert (result.status, result.metrics["step"]) == ("COMPLETED", 2)
     first = of(events, ev.AttemptEnded)[0]
     assert (first.outcome, first.failure, first.clean) == ("failed", "no report", False)
@@ -221,11 +221,11 @@ def test_a_trial_that_holds_the_interpreter_is_ended_by_the_reaper_and_leaves_it
         worker.ORPHAN_S = 2.0
         if not Path(config["ledger"]).exists():
             Path(config["ledger"]).touch()
-            time.sleep(5.0)  # the reaper is told
+            time.sleep(4.0)  # the reaper is told
             ctypes.PyDLL(None).sleep(600)
         tune.report({"score": 1.0})
 
-    result, events = go(hangs, run_settings, config={"ledger": str(tmp_path / "l")}, report_timeout_s=5.0)
+    result, events = go(hangs, run_settings, config={"ledger": str(tmp_path / "l")}, report_timeout_s=8.0)
     assert result.status == "COMPLETED"
     assert of(events, ev.WorkerLost)[0].failure == "worker lost"
     assert "in hangs" in log_of(run_settings)
