@@ -10,7 +10,7 @@ from benchmarks.story.summary import by_way
 
 __all__ = ["picture"]
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 400, 56, 16, 16, 48
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 412, 56, 16, 28, 48
 STYLES = {  # the last one drawn lies on top
     "random": ("#8a8f98", "120 random trials"),
     "random-kept": ("#c58b2a", "the same, the ten best after one epoch go on"),
@@ -43,6 +43,7 @@ def picture(runs: Sequence[Mapping[str, Any]]) -> str:
     for epochs in range(0, round(most) + 1, 120):
         parts.append(_text(x(epochs), HEIGHT - BOTTOM + 20, str(epochs), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "epochs trained, over all trials", "middle"))
+    parts.append(_text(LEFT, TOP - 10, "best validation accuracy so far", "start"))
     for way, (colour, _) in STYLES.items():
         for curve in curves[way]:
             steps = [

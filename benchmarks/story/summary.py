@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,10 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "share_of_epochs": mean(_epochs(run) for run in made) / epochs,
                 "validation": [max(_ends(run)) for run in made],
                 "test": [mean(run["test"]) for run in made],
+                "mean_validation": mean(max(_ends(run)) for run in made),
                 "mean_test": mean(mean(run["test"]) for run in made),
                 "to_reach_120_random": [_reached(run, target, epochs) for run in made],
+                "median_share_of_epochs_to_reach_it": _median_share(made, target, epochs),
                 **_against(made, of["random"]),
             }
             for way, made in of.items()
@@ -74,6 +77,13 @@ def _ends(run: Mapping[str, Any]) -> list[float]:
 
 def _epochs(run: Mapping[str, Any]) -> int:
     return sum(len(trial["curve"]) for trial in run["trials"])
+
+
+def _median_share(made: Sequence[Mapping[str, Any]], target: float, epochs: float) -> float | None:
+    """The median over the runs of the share of `epochs` until a trial ends with `target`; None: never."""
+    reached = [_reached(run, target, epochs) for run in made]
+    share = median(at["share_of_epochs"] if at else math.inf for at in reached)
+    return share if math.isfinite(share) else None
 
 
 def _reached(run: Mapping[str, Any], target: float, epochs: float) -> dict[str, float] | None:

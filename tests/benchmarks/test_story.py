@@ -52,6 +52,9 @@ def test_the_summary_counts_epochs_and_pairs() -> None:
     assert (ways["gp"]["better_in_test"], ways["gp-median"]["better_in_test"]) == (1, 0)
     assert ways["gp"]["to_reach_120_random"] == [{"trials": 21, "share_of_epochs": 42 / 240}]
     assert ways["gp-median"]["to_reach_120_random"] == [None]
+    assert ways["gp"]["median_share_of_epochs_to_reach_it"] == 42 / 240
+    assert ways["gp-median"]["median_share_of_epochs_to_reach_it"] is None
+    assert ways["gp"]["mean_validation"] == 0.52
 
 
 def test_the_picture_has_a_line_for_each_run() -> None:
