@@ -36,7 +36,7 @@ from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.trial import Observation, Suggestion
 from tests.execution.trainables import counting, quick, raising
 from tests.execution.watching import events_of, of
-from tests.patience import HANGS_S
+from tests.patience import HANGS_S, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -226,10 +226,14 @@ def test_a_time_budget_ends_the_run(run_settings: dict[str, Any]) -> None:
     assert len(results) >= 1
 
 
-def test_gpus_are_reserved_and_seen(run_settings: dict[str, Any]) -> None:
+def test_gpus_are_reserved_and_seen(run_settings: dict[str, Any], tmp_path: Path) -> None:
+    (there := tmp_path / "there").mkdir()
+
     def which(config: dict[str, Any]) -> None:
-        tune.report({"score": 1.0, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "none")})
-        time.sleep(1.0)
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+        (there / tune.get_context().get_trial_id()).touch()
+        assert wait_until(lambda: len(list(there.iterdir())) == 4), "they do not run side by side"
+        tune.report({"score": 1.0, "gpus": gpus})
 
     resources = {"cpu": 0.5, "gpu": 1}
     results = go(which, run_settings, num_samples=4, name="gpus", resources_per_trial=resources)
