@@ -36,6 +36,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     pool = [value for run in of["random"] for value in _ends(run)]
     target = expected_best(pool, WAYS["random"]["num_samples"])
     epochs = mean(_epochs(run) for run in of["random"])
+    reached = {way: [_reached(run, target, epochs) for run in made] for way, made in of.items()}
     return {
         "expected_best_of_random": {str(n): expected_best(pool, n) for n in (10, 30, 60, 120)},
         "ways": {
@@ -48,8 +49,8 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "test": [mean(run["test"]) for run in made],
                 "mean_validation": mean(max(_ends(run)) for run in made),
                 "mean_test": mean(mean(run["test"]) for run in made),
-                "to_reach_120_random": [_reached(run, target, epochs) for run in made],
-                "median_share_of_epochs_to_reach_it": _median_share(made, target, epochs),
+                "to_reach_120_random": reached[way],
+                "median_share_of_epochs_to_reach_it": _median_share(reached[way]),
                 **_against(made, of["random"]),
             }
             for way, made in of.items()
@@ -79,9 +80,8 @@ def _epochs(run: Mapping[str, Any]) -> int:
     return sum(len(trial["curve"]) for trial in run["trials"])
 
 
-def _median_share(made: Sequence[Mapping[str, Any]], target: float, epochs: float) -> float | None:
-    """The median over the runs of the share of `epochs` until a trial ends with `target`; None: never."""
-    reached = [_reached(run, target, epochs) for run in made]
+def _median_share(reached: Sequence[Mapping[str, float] | None]) -> float | None:
+    """The median over the runs of what `_reached` says of the epochs; None: never."""
     share = median(at["share_of_epochs"] if at else math.inf for at in reached)
     return share if math.isfinite(share) else None
 

@@ -259,8 +259,7 @@ def _poll(coordinator: Any, after_index: int, fresh: bool, pressed: Callable[[],
     """
     began = time.monotonic()
     lost: float | None = None
-    start_s = start_limit_s(job_environment())
-    limit_s = start_s if fresh else math.inf
+    limit_s = start_limit_s(job_environment()) if fresh else math.inf
     while True:
         try:
             answer = coordinator.poll.remote(after_index, POLL_S)
@@ -278,9 +277,10 @@ def _poll(coordinator: Any, after_index: int, fresh: bool, pressed: Callable[[],
         except ActorDiedError as error:
             raise CoordinatorGoneError(f"the coordinator died and was not restarted: {error}") from error
         except RayError as error:
-            lost = lost or time.monotonic()
-            away_s = time.monotonic() - lost
-            if away_s > (HURRIED_S if pressed() else start_s):
+            now = time.monotonic()
+            lost = lost or now
+            away_s = now - lost
+            if away_s > (HURRIED_S if pressed() else start_limit_s(job_environment())):
                 raise RunFailedError(f"the coordinator has been away for {away_s:.0f} s: {error}") from error
             time.sleep(0.2)
 

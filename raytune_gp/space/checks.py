@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def check_quantum(q: float, width: float, domain: Domain) -> None:
         raise SpaceError(f"{domain}: a searcher tells at most 2**40 values apart; raise q, or drop it")
 
 
-def is_finite_number(value: object) -> bool:
+def is_finite_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite real number; True and False are no numbers here."""
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         return False
@@ -45,16 +45,16 @@ def finite(name: str, value: object, domain: Domain) -> float:
     """`value` as a float; SpaceError, with the parameter's name and the domain, unless it is finite."""
     if not is_finite_number(value):
         raise SpaceError(f"{domain}: {name} must be a finite number, not {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def whole(name: str, value: object, domain: Domain) -> int:
     """`value` as an int; SpaceError, with the parameter's name and the domain, unless it is whole."""
-    if not is_finite_number(value) or value % 1 != 0:  # type: ignore[operator]
+    if not is_finite_number(value) or value % 1 != 0:
         raise SpaceError(f"{domain}: {name} must be a whole number, not {value!r}; or use a domain of floats")
-    if abs(value) > LARGEST_INTEGER:  # type: ignore[arg-type]
+    if abs(value) > LARGEST_INTEGER:
         raise SpaceError(f"{domain}: {name} = {value!r} is beyond 2**53, where floats skip integers")
-    return int(value)  # type: ignore[call-overload]
+    return int(value)
 
 
 def to_floats(values: Sequence[Any], domain: Domain) -> np.ndarray:

@@ -55,7 +55,7 @@ class _Floats(Domain):
             return False
         if self.q is None:
             return True
-        multiple = float(value) / self.q  # type: ignore[arg-type]
+        multiple = float(value) / self.q
         return math.isclose(multiple, round(multiple))
 
     def encode(self, values: Sequence[Any]) -> np.ndarray:
@@ -233,9 +233,9 @@ class Integer(Domain):
         return [multiple * self.q for multiple in range(self._span[0], self._span[1] + 1)]
 
     def contains(self, value: object) -> bool:
-        if not is_finite_number(value) or value % 1 != 0 or value % self.q != 0:  # type: ignore[operator]
+        if not is_finite_number(value) or value % 1 != 0 or value % self.q != 0:
             return False
-        return self._span[0] * self.q <= value <= self._span[1] * self.q  # type: ignore[operator]
+        return self._span[0] * self.q <= value <= self._span[1] * self.q
 
     def encode(self, values: Sequence[Any]) -> np.ndarray:
         return self._places(np.clip(np.rint(to_floats(values, self) / self.q), *self._span))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from raytune_gp import tune
 from tests.execution.trainables import note
-from tests.patience import HANGS_S
+from tests.patience import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -44,11 +43,9 @@ class Dying(tune.Trainable):
 
 def wait_for_a_checkpoint(journal: str) -> None:
     """Until the journal has one: what it has not heard of goes with the process."""
-    deadline = time.monotonic() + HANGS_S
     with contextlib.closing(sqlite3.connect(journal)) as database:
         asked = "SELECT count(*) FROM events WHERE kind = 'Checkpointed'"
-        while not database.execute(asked).fetchone()[0] and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: database.execute(asked).fetchone()[0])
 
 
 class Summing(tune.Trainable):

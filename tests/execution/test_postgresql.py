@@ -21,7 +21,7 @@ from raytune_gp import tune
 from raytune_gp.codec import event_to_json
 from raytune_gp.execution.worker import NAMESPACE
 from raytune_gp.storage.journal import SQLJournal
-from tests.patience import HANGS_S
+from tests.patience import wait_until
 from tests.postgres import PASSWORD, QUOTED, Server
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -103,13 +103,14 @@ def test_a_coordinator_that_is_killed_while_the_server_is_away_comes_back_with_i
         pid = ray.get(coordinator.hello.remote())["pid"]
         postgres.kill()
         os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + HANGS_S
-        while time.monotonic() < deadline:
+
+        def has_come_back() -> bool:
             with suppress(ray.exceptions.RayError, ValueError):
-                coordinator = ray.get_actor("run", NAMESPACE)
-                if ray.get(coordinator.hello.remote(), timeout=2)["pid"] != pid:
-                    break
-            time.sleep(0.1)
+                coordinator: Any = ray.get_actor("run", NAMESPACE)
+                return bool(ray.get(coordinator.hello.remote(), timeout=2)["pid"] != pid)
+            return False
+
+        wait_until(has_come_back)
         postgres.start()
 
     go(postgres_url, tmp_path, callbacks=[Reports(20, fall)])

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from raytune_gp.errors import SpecError
@@ -23,7 +22,8 @@ from raytune_gp.failures import FailureKind
 from raytune_gp.patience import Patience
 from raytune_gp.trainable.run import Outcome, run_attempt
 from raytune_gp.trainable.script import Script
-from tests.patience import HANGS_S
+from tests.execution.watching import is_there
+from tests.patience import HANGS_S, wait_until
 from tests.trainable.support import Bench, in_background
 
 ACCURACY = {"accuracy": r"acc=([0-9.a-z+-]+)"}
@@ -47,12 +47,9 @@ class Runner(Bench):
         with self.path.open("a", encoding="utf-8", newline="") as log, contextlib.redirect_stdout(log):
             return run_attempt(script, dict(config or {}), self.session)
 
-    def wait_for_log(self, text: str, seconds: float = HANGS_S) -> None:
+    def wait_for_log(self, text: str) -> None:
         """Until it has printed `text`."""
-        deadline = time.monotonic() + seconds
-        while not self.path.exists() or text not in self.log:
-            assert time.monotonic() < deadline, self.log
-            time.sleep(0.02)
+        assert wait_until(lambda: self.path.exists() and text in self.log), self.log
 
     def values(self, name: str = "accuracy") -> list[float]:
         return [r[name] for r in self.reports]
@@ -70,11 +67,8 @@ def runner(tmp_path: Path) -> Runner:
 def gone(path: Path, seconds: float = 30.0) -> bool:
     """Whether the process whose id is in the file at `path` ends within so many seconds."""
     pid = int(path.read_text())
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.02)
+    if wait_until(lambda: not is_there(pid), seconds):
+        return True
     os.kill(pid, signal.SIGKILL)
     return False
 
