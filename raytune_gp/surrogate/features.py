@@ -4,12 +4,15 @@ The surrogate's kernel is Matérn-5/2 in r² = Σ_j D_j(x, x') / ℓ_j². Each D
 distance between feature vectors, so the kernel is positive definite whatever the columns are:
 
     float, integer     the value itself:       D = (x - x')²
-    categorical        a one-hot vector / √2:  D = 1 if x ≠ x' (Hamming), else 0
+    categorical        a one-hot vector · √½h: D = h if x ≠ x' (Hamming), else 0
     conditional float  an arc of one radian:   D = (2 sin(|x - x'| / 2))² ≈ (x - x')² where both are active;
       or integer       1 between an active value and "inactive", the centre of the arc; 0 where both are
                        inactive (the arc kernel of Hutter & Osborne 2013, arXiv 1310.5738)
     conditional        "inactive" is one level more
       categorical
+
+With k levels h = k / (6 (k - 1)): two levels drawn at random are 1/6 apart in the mean, as two values of a
+float are, so that one prior over lengthscales serves both.
 
 A NaN marks a column that is inactive at a point. Integers are snapped to their levels by `snap` before they
 come here, which is rounding inside the kernel (Garrido-Merchán & Hernández-Lobato 2020) for every point
@@ -114,4 +117,5 @@ class FeatureMap:
         hot = np.abs(values[:, None] - self._levels[j]) < _SAME_LEVEL
         if self.columns[j].conditional:
             hot = np.concatenate([hot, np.isnan(values)[:, None]], axis=1)
-        return hot / 2**0.5
+        levels = max(hot.shape[1], 2)
+        return hot * (levels / (12.0 * (levels - 1.0))) ** 0.5

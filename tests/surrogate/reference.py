@@ -13,7 +13,7 @@ __all__ = ["FEATURES", "HYPER", "check_pulling", "joint", "points"]
 
 LEVELS = (1 / 6, 0.5, 5 / 6)
 FEATURES = FeatureMap([Column(), Column(LEVELS, categorical=True), Column(conditional=True)])
-HYPER = Hyperparameters((0.4, 0.9, 1.7), scale=1.4, noise=0.02, mean=0.3, warps=((1.4, 0.8),))
+HYPER = Hyperparameters((0.4, 0.45, 1.7), scale=1.4, noise=0.02, mean=0.3, warps=((1.4, 0.8),))
 
 
 def points(n: int, seed: int) -> np.ndarray:

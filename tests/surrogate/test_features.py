@@ -21,19 +21,36 @@ def test_plain_columns_are_compared_by_value() -> None:
     assert squared_distance(Column(), 0.2, 0.5) == pytest.approx(0.09)
 
 
+@pytest.mark.parametrize("levels", [2, 3, 7])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_categories_are_equal_or_one_apart(conditional: bool) -> None:
+def test_categories_drawn_at_random_are_as_far_apart_as_floats(levels: int, conditional: bool) -> None:
+    places = tuple((np.arange(levels) + 0.5) / levels)
+    column = Column(places, categorical=True, conditional=conditional)
+    values = [*places, math.nan] if conditional else places
+    mean = np.mean([squared_distance(column, a, b) for a in values for b in values])
+    u = (np.arange(1000) + 0.5) / 1000
+    assert mean == pytest.approx(np.mean((u[:, None] - u) ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_categories_are_equal_or_all_equally_far_apart(conditional: bool) -> None:
     column = Column(THIRDS, categorical=True, conditional=conditional)
-    assert squared_distance(column, THIRDS[0], THIRDS[0]) == 0
-    assert squared_distance(column, THIRDS[0], THIRDS[1]) == pytest.approx(1)
-    assert squared_distance(column, THIRDS[0], THIRDS[2]) == pytest.approx(1)
+    values = [*THIRDS, math.nan] if conditional else THIRDS
+    apart = squared_distance(column, THIRDS[0], THIRDS[1])
+    for i, a in enumerate(values):
+        for j, b in enumerate(values):
+            assert squared_distance(column, a, b) == pytest.approx(apart if i != j else 0)
 
 
-def test_inactive_is_one_from_every_active_value_and_equal_to_itself() -> None:
-    for column in (Column(conditional=True), Column(THIRDS, categorical=True, conditional=True)):
-        for value in THIRDS:
-            assert squared_distance(column, value, math.nan) == pytest.approx(1)
-        assert squared_distance(column, math.nan, math.nan) == 0
+def test_a_category_of_one_level_is_no_distance() -> None:
+    assert squared_distance(Column((0.5,), categorical=True), 0.5, 0.5) == 0
+
+
+def test_inactive_is_one_from_every_active_number_and_equal_to_itself() -> None:
+    column = Column(conditional=True)
+    for value in THIRDS:
+        assert squared_distance(column, value, math.nan) == pytest.approx(1)
+    assert squared_distance(column, math.nan, math.nan) == 0
 
 
 def test_active_values_of_a_condition_are_nearly_as_far_apart_as_plain_ones() -> None:
