@@ -14,11 +14,11 @@ from tests.patience import HANGS_S
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-TRIALS = {"clustering.py": "10", "one_job_five_ways.py": "1"}
+TRIALS = {"clustering.py": "40", "one_job_five_ways.py": "1"}
 
 PROMISES = {
     "ask_tell.py": r"(?s)after batch 1: .*after batch 4: 0\.0\d+ off the ideal with .*'grind': 'medium'",
-    "clustering.py": r"silhouette nan.*(?s:.*)best silhouette 0\.\d+ .*\n.*adjusted Rand\): 0\.\d+",
+    "clustering.py": r"silhouette nan.*(?s:.*)best silhouette 0\.28\d .*\n.*adjusted Rand\): 0\.[89]\d",
     "gp_walkthrough.py": r"3 trials, best loss 0\.765, (?s:.*)8 trials, best loss 0\.096, next at 0\.74",
     "one_job_five_ways.py": (
         r"function +1 +0 +(0\.\d+) .*\nclass +1 +0 +\1 .*\nprogram +1 +0 +\1 .*\n"
