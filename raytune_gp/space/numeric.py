@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class _Floats(Domain):
     def levels(self) -> list[float]:
         return self._multiples(np.arange(self._span[0], self._span[1] + 1, dtype=float)).tolist()
 
-    def contains(self, value: object) -> bool:
+    def contains(self, value: object) -> TypeGuard[float]:
         if not is_finite_number(value):
             return False
         if self.q is None:
@@ -137,11 +137,11 @@ class Float(_Floats):
     def axis(self) -> Axis:
         return _AXES[self.scale](self.lower, self.upper)
 
-    def contains(self, value: object) -> bool:
+    def contains(self, value: object) -> TypeGuard[float]:
         if not super().contains(value):
             return False
         slack = 0.0 if self.q is None else 1e-9 * self.q
-        return self.lower - slack <= float(value) <= self.upper + slack  # type: ignore[arg-type]
+        return self.lower - slack <= float(value) <= self.upper + slack
 
     def describe(self) -> dict[str, Any]:
         return _describe(self, self.lower, self.upper, self.scale, self.q)

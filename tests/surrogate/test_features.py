@@ -39,7 +39,7 @@ def test_categories_are_equal_or_all_equally_far_apart(conditional: bool) -> Non
     apart = squared_distance(column, THIRDS[0], THIRDS[1])
     for i, a in enumerate(values):
         for j, b in enumerate(values):
-            assert squared_distance(column, a, b) == pytest.approx(apart if i != j else 0)
+            assert squared_distance(column, a, b) == (pytest.approx(apart) if i != j else 0)
 
 
 def test_a_category_of_one_level_is_no_distance() -> None:
