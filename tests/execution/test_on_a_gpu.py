@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.execution.test_nodes import said
+from tests.cluster.scripts import said
 
 pytestmark = [
     pytest.mark.ray,

@@ -11,7 +11,7 @@ from raytune_gp import tune
 from raytune_gp.errors import SpecError, TrainableError
 from raytune_gp.execution.placement import Demand, Node, whole_trials
 from raytune_gp.trainable.run import run_attempt
-from tests.execution.test_nodes import said
+from tests.cluster.scripts import said
 from tests.patience import wait_until
 from tests.trainable.support import Bench
 

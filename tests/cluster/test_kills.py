@@ -17,7 +17,7 @@ import pytest
 from benchmarks.coordinator_kills import run_with_kills
 from raytune_gp import events as ev
 from tests.execution.watching import events_of, of
-from tests.patience import HANGS_S
+from tests.patience import HANGS_S, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -78,6 +78,18 @@ def wait_for(tmp_path: Path, what: str, count: int, process: subprocess.Popen[st
     raise AssertionError(f"{what} did not come {count} times")
 
 
+def wait_for_two_ends_and_a_checkpoint(tmp_path: Path, process: subprocess.Popen[str]) -> None:
+    """Both in the journal: of what is not there when all processes die, the run knows nothing."""
+
+    def there() -> bool:
+        assert process.poll() is None, process.communicate()[1]
+        events = journalled(tmp_path)
+        ended = {e.trial for e in of(events, ev.TrialEnded)}
+        return len(ended) >= 2 and bool({e.trial for e in of(events, ev.Checkpointed)} - ended)
+
+    assert wait_until(there), "no two trials have ended, or no other has a checkpoint"
+
+
 def journalled(tmp_path: Path) -> list[ev.Event]:
     return events_of(f"sqlite:///{tmp_path / 'j.db'}", "killed")
 
@@ -85,7 +97,7 @@ def journalled(tmp_path: Path) -> list[ev.Event]:
 def test_a_run_goes_on_after_its_driver_was_killed(tmp_path: Path) -> None:
     driver = start_driver(tmp_path, "start")
     wait_for(tmp_path, "end", 2, driver)
-    wait_for(tmp_path, "step", 22, driver)
+    wait_for_two_ends_and_a_checkpoint(tmp_path, driver)
     driver.kill()
     driver.communicate()
     time.sleep(2)  # what the driver owned outlives it for a moment
@@ -113,6 +125,7 @@ def test_a_run_goes_on_in_a_new_cluster_after_the_head_was_lost(tmp_path: Path) 
     """Ray's GCS is killed, which is what a lost head comes to; its processes give it up after 1 s here."""
     driver = start_driver(tmp_path, "start", RAY_gcs_rpc_server_reconnect_timeout_s="1")
     wait_for(tmp_path, "end", 2, driver)
+    wait_for_two_ends_and_a_checkpoint(tmp_path, driver)
     family = psutil.Process(driver.pid).children(recursive=True)
     names = {process: process.name() for process in family}
     next(process for process in family if names[process] == "gcs_server").kill()

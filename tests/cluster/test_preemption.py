@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from raytune_gp import events as ev
-from tests.execution.test_nodes import said
+from tests.cluster.scripts import said
 from tests.execution.watching import events_of, of
 
 pytestmark = pytest.mark.ray

@@ -12,7 +12,7 @@ from raytune_gp import tune
 from raytune_gp.errors import RunFailedError, SpecError
 from raytune_gp.execution.shipping import Freight, check_runtime_env, pack
 from raytune_gp.storage.artifacts import Storage
-from tests.execution.test_nodes import said
+from tests.cluster.scripts import said
 
 SECRET = "hunter2-and-more"
 
