@@ -19,9 +19,9 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.ray
 def test_a_short_soak_leaves_nothing_and_counts_everything(tmp_path: Path) -> None:
     """In a process of its own: what is counted there is nobody else's."""
-    program = [sys.executable, "-m", "benchmarks.soak", "--trials", "40", "--minutes", "0.05", "--every", "0.2"]
+    scale = ["--trials", "40", "--minutes", "0.05", "--every", "0.2"]
     done = subprocess.run(
-        [*program, "--out", str(tmp_path / "soak.json")],
+        [sys.executable, "-m", "benchmarks.soak", *scale, "--out", str(tmp_path / "soak.json")],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
