@@ -177,7 +177,8 @@ def soak(directory: Path, trials: int, minutes: float, every_s: float) -> dict[s
     sampler.join()
     journal_bytes = sum(path.stat().st_size for path in directory.glob("journal.db*"))
     stored = [p for p in (directory / "results").rglob("*") if p.is_file()]
-    samples = [sample for sample in sampler.samples if sample["workers"]]  # the last may see them gone
+    # the last samples may see processes end, which have no memory any more
+    samples = [s for s in sampler.samples if s["worker_bytes"] and s["coordinator_bytes"]]
     last = samples[-1]
     return {
         "trials": len(results),
