@@ -199,7 +199,7 @@ def test_a_stopped_trial_trains_no_further_and_leaves_its_worker_to_the_next(
     def epochs(config: dict[str, Any]) -> None:
         from raytune_gp.trainable import session
 
-        session.AWAIT_SHARE, session.AWAIT_S = 1.0, 10.0  # this machine may be busy
+        session.AWAIT_SHARE = session.AWAIT_S = 60.0  # this machine may be busy
         for epoch in range(5):
             time.sleep(1.0)
             tune.report({"score": float(epoch), "pid": os.getpid()})
