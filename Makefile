@@ -5,22 +5,19 @@ BIN := $(VENV)/bin
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 RESULTS := benchmarks/results
 
-.PHONY: demo test test-cluster test-execution test-others check bench format clean
+.PHONY: demo test test-on-ray test-others check bench format clean
 
 demo: $(VENV)/.installed
 	$(THREADS) $(BIN)/raytune-gp demo
 
-test: $(VENV)/.installed-dev  # those on Ray wait more than they compute: two of them, and the others beside them
-	$(MAKE) --jobs=3 test-cluster test-execution test-others
+test: $(VENV)/.installed-dev  # those on Ray wait more than they compute, and have the others beside them
+	$(MAKE) --jobs=2 test-on-ray test-others
 
-test-cluster: $(VENV)/.installed-dev
-	$(THREADS) $(BIN)/python -m pytest tests/cluster -p no:cacheprovider --durations=15
-
-test-execution: $(VENV)/.installed-dev
-	$(THREADS) $(BIN)/python -m pytest tests/execution -p no:cacheprovider --durations=15
+test-on-ray: $(VENV)/.installed-dev
+	$(THREADS) $(BIN)/python -m pytest tests/execution tests/cluster --durations=15
 
 test-others: $(VENV)/.installed-dev
-	$(THREADS) $(BIN)/python -m pytest tests --ignore tests/cluster --ignore tests/execution --durations=15
+	$(THREADS) $(BIN)/python -m pytest tests --ignore tests/execution --ignore tests/cluster -p no:cacheprovider --durations=15
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

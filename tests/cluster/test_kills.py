@@ -117,8 +117,9 @@ def check_resumed(tmp_path: Path, before: list[ev.Event]) -> None:
     assert Counter(e.trial for e in of(events, ev.TrialEnded)) == {f"{i:05d}": 1 for i in range(6)}
     again = {e.trial for e in of(events[len(before) :], ev.AttemptAssigned)}
     assert not again & finished, "finished trials are not trained again"
-    resumed = [e for e in of(events[len(before) :], ev.AttemptAssigned) if e.attempt > 1]
-    assert any(e.resume_from for e in resumed), "running trials go on from their checkpoint"
+    saved = {e.trial for e in of(before, ev.Checkpointed)} - finished
+    resumed = {e.trial for e in of(events[len(before) :], ev.AttemptAssigned) if e.resume_from}
+    assert saved <= resumed, "running trials go on from their checkpoint"
 
 
 def test_a_run_goes_on_in_a_new_cluster_after_the_head_was_lost(tmp_path: Path) -> None:
