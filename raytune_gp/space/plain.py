@@ -48,7 +48,7 @@ def is_same(one: Any, other: Any) -> bool:
         return False
     try:
         return bool(one == other)
-    except (TypeError, ValueError, ArithmeticError):  # such as arrays, which compare element by element
+    except (TypeError, ValueError, ArithmeticError, RuntimeError):  # arrays and tensors compare by element
         return False
 
 

@@ -127,7 +127,7 @@ def _winsor_floor(values: np.ndarray) -> float:
 def _spread(values: np.ndarray) -> float:
     """The standard deviation, or 1 where the values are equal up to rounding."""
     deviation = float(values.std())
-    return deviation if deviation > 1e-12 * max(1.0, float(np.abs(values).max())) else 1.0
+    return deviation if deviation > 1e-12 * float(np.abs(values).max()) else 1.0
 
 
 def _fit_power(scaled: np.ndarray) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -401,3 +402,8 @@ def test_wrong_domains_are_refused_with_the_reason(message: str, make: Callable[
 def test_values_without_a_place_are_refused(domain: Domain, value: object, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         domain.to_unit(value)
+
+
+def test_values_that_compare_by_element_may_be_chosen() -> None:
+    weights = [torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]), np.array([1.0, 2.0, 3.0])]
+    assert Choice(tuple(weights)).contains(weights[1])

@@ -69,6 +69,14 @@ def test_degenerate_metrics_give_finite_targets(values: list[float]) -> None:
     assert np.isfinite(warp.inverse(30.0, 5.0)).all()
 
 
+@pytest.mark.parametrize("unit", [1e-100, 1e-14, 1e14, 1e100])
+def test_targets_are_the_same_in_any_unit(unit: float) -> None:
+    values = np.random.default_rng(0).exponential(1.0, 20)
+    targets = OutputWarp.fit(values, maximise=False).forward(values)
+    in_unit = OutputWarp.fit(unit * values, maximise=False).forward(unit * values)
+    np.testing.assert_allclose(in_unit, targets, rtol=1e-6, atol=1e-9)
+
+
 def test_no_value_at_all_is_an_error() -> None:
     with pytest.raises(ValueError, match="none of the 2 values is finite"):
         OutputWarp.fit(np.array([np.nan, np.inf]), maximise=True)
