@@ -84,6 +84,8 @@ class MedianStoppingRule:
         if count < self._min_samples:
             return Continue()
         if not own.finite:
+            if trial.history.last_value(self._metric.name) is None:
+                return Continue()  # it may report the metric at its last step alone
             return Stop(f"no finite {self._metric.name} after {step} reports")
         median = _median_without(column, own.mean)
         if self._metric.better(median, own.best):

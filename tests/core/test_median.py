@@ -84,6 +84,10 @@ def test_nan_spoils_no_average_and_a_trial_of_nothing_but_nan_stops() -> None:
     assert stopped == Stop("no finite score after 2 reports")
 
 
+def test_a_trial_that_has_yet_to_report_the_metric_goes_on() -> None:
+    assert three(Reports()).tell("d", None, None) == Continue()
+
+
 def test_superseded_reports_do_not_count() -> None:
     reports = three(Reports())
     reports.restart("c", 1)
