@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,10 +19,9 @@ from benchmarks.coordinator_kills import run_with_kills
 from raytune_gp import events as ev
 from tests.execution.watching import events_of, of
 from tests.patience import HANGS_S, wait_until
+from tests.programs import ROOT
 
 pytestmark = pytest.mark.ray
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -36,15 +36,26 @@ def test_five_kills_of_the_coordinator_lose_and_double_nothing(tmp_path: Path) -
 
 
 DRIVER = """
-import sys
+import sys, time
+from pathlib import Path
 from raytune_gp import tune
 from tests.execution.trainables import counting
 import ray
 
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 ledger, journal, storage, resume = sys.argv[1:]
+
+def train(config):
+    hold = Path(config["ledger"]).with_name("hold")
+    if tune.get_context().get_trial_id() == "00002" and hold.exists():  # there when the driver is killed
+        counting({**config, "steps": 2})
+        while hold.exists():
+            time.sleep(0.1)
+    else:
+        counting(config)
+
 results = tune.run(
-    counting,
+    train,
     config={"x": tune.uniform(0, 1), "ledger": ledger, "steps": 10, "seconds": 0.25},
     metric="score", mode="max", num_samples=6, search_alg="random", name="killed", journal=journal,
     storage_path=storage, resume=resume == "resume", verbose=0,
@@ -67,27 +78,36 @@ def start_driver(tmp_path: Path, resume: str, **environ: str) -> subprocess.Pope
     )
 
 
-def wait_for(tmp_path: Path, what: str, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + HANGS_S
-    while time.monotonic() < deadline:
-        ledger = tmp_path / "ledger"
-        if ledger.exists() and ledger.read_text().count(what) >= count:
-            return
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Until it holds; what ends the process before fails the test."""
+
+    def holds() -> bool:
         assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not come {count} times")
+        return condition()
+
+    assert wait_until(holds)
 
 
-def wait_for_two_ends_and_a_checkpoint(tmp_path: Path, process: subprocess.Popen[str]) -> None:
-    """Both in the journal: of what is not there when all processes die, the run knows nothing."""
+def steps_told(tmp_path: Path) -> int:
+    ledger = tmp_path / "ledger"
+    return ledger.read_text().count("step") if ledger.exists() else 0
+
+
+def start_to_be_killed(tmp_path: Path, **environ: str) -> subprocess.Popen[str]:
+    """A driver in whose journal two trials have ended, and trial 00002 has a checkpoint and has not.
+
+    Of what is not in the journal when all processes die the run knows nothing.
+    """
 
     def there() -> bool:
-        assert process.poll() is None, process.communicate()[1]
-        events = journalled(tmp_path)
-        ended = {e.trial for e in of(events, ev.TrialEnded)}
-        return len(ended) >= 2 and bool({e.trial for e in of(events, ev.Checkpointed)} - ended)
+        events = journalled(tmp_path) if steps_told(tmp_path) else []
+        saved = [e.step for e in of(events, ev.Checkpointed) if e.trial == "00002"]
+        return len(of(events, ev.TrialEnded)) >= 2 and saved == [1, 2]
 
-    assert wait_until(there), "no two trials have ended, or no other has a checkpoint"
+    (tmp_path / "hold").touch()
+    driver = start_driver(tmp_path, "start", **environ)
+    wait_for(driver, there)
+    return driver
 
 
 def journalled(tmp_path: Path) -> list[ev.Event]:
@@ -95,20 +115,34 @@ def journalled(tmp_path: Path) -> list[ev.Event]:
 
 
 def test_a_run_goes_on_after_its_driver_was_killed(tmp_path: Path) -> None:
-    driver = start_driver(tmp_path, "start")
-    wait_for(tmp_path, "end", 2, driver)
-    wait_for_two_ends_and_a_checkpoint(tmp_path, driver)
+    driver = start_to_be_killed(tmp_path)
+    family = family_of(driver)
     driver.kill()
     driver.communicate()
-    time.sleep(2)  # what the driver owned outlives it for a moment
+    wait_until_gone(family)
+    check_resumed(tmp_path)
+
+
+def family_of(driver: subprocess.Popen[str]) -> dict[psutil.Process, str]:
+    """The processes of its cluster, with their names."""
+    return {process: process.name() for process in psutil.Process(driver.pid).children(recursive=True)}
+
+
+def wait_until_gone(family: dict[psutil.Process, str]) -> None:
+    """Until all that the driver had has ended: the run goes on until then, seconds after its driver."""
+    agents = {process for process, name in family.items() if name.endswith("Agent")}
+    assert psutil.wait_procs(family.keys() - agents, timeout=HANGS_S)[1] == []
+    for agent in agents:  # of Ray's, which end minutes later
+        with contextlib.suppress(psutil.NoSuchProcess):
+            agent.kill()
+
+
+def check_resumed(tmp_path: Path) -> None:
+    """Resume the run, whose processes are all gone, and hold what it does then against its journal before."""
     before = journalled(tmp_path)
-    check_resumed(tmp_path, before)
-
-
-def check_resumed(tmp_path: Path, before: list[ev.Event]) -> None:
-    """Resume the run, and hold what it does then against its journal before."""
     finished = {e.trial for e in of(before, ev.TrialEnded)}
     assert 2 <= len(finished) < 6
+    (tmp_path / "hold").unlink()
     driver = start_driver(tmp_path, "resume")
     out, err = driver.communicate(timeout=HANGS_S)
     assert driver.returncode == 0, err
@@ -118,33 +152,26 @@ def check_resumed(tmp_path: Path, before: list[ev.Event]) -> None:
     again = {e.trial for e in of(events[len(before) :], ev.AttemptAssigned)}
     assert not again & finished, "finished trials are not trained again"
     saved = {e.trial for e in of(before, ev.Checkpointed)} - finished
+    assert "00002" in saved
     resumed = {e.trial for e in of(events[len(before) :], ev.AttemptAssigned) if e.resume_from}
     assert saved <= resumed, "running trials go on from their checkpoint"
 
 
 def test_a_run_goes_on_in_a_new_cluster_after_the_head_was_lost(tmp_path: Path) -> None:
     """Ray's GCS is killed, which is what a lost head comes to; its processes give it up after 1 s here."""
-    driver = start_driver(tmp_path, "start", RAY_gcs_rpc_server_reconnect_timeout_s="1")
-    wait_for(tmp_path, "end", 2, driver)
-    wait_for_two_ends_and_a_checkpoint(tmp_path, driver)
-    family = psutil.Process(driver.pid).children(recursive=True)
-    names = {process: process.name() for process in family}
-    next(process for process in family if names[process] == "gcs_server").kill()
+    driver = start_to_be_killed(tmp_path, RAY_gcs_rpc_server_reconnect_timeout_s="1")
+    family = family_of(driver)
+    next(process for process, name in family.items() if name == "gcs_server").kill()
     _, err = driver.communicate(timeout=HANGS_S)
     assert driver.returncode != 0, err
-    agents = [process for process in family if names[process].endswith("Agent")]
-    assert psutil.wait_procs(set(family) - set(agents), timeout=HANGS_S)[1] == []
-    for agent in agents:  # of Ray's, which end minutes later
-        with contextlib.suppress(psutil.NoSuchProcess):
-            agent.kill()
-    before = journalled(tmp_path)
-    check_resumed(tmp_path, before)
+    wait_until_gone(family)
+    check_resumed(tmp_path)
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_stops_gently_and_twice_at_once_and_the_run_can_be_resumed(tmp_path: Path, times: int) -> None:
     driver = start_driver(tmp_path, "start")
-    wait_for(tmp_path, "step", 4, driver)
+    wait_for(driver, lambda: steps_told(tmp_path) >= 4)
     began = time.monotonic()
     for _ in range(times):
         driver.send_signal(signal.SIGINT)

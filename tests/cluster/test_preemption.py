@@ -15,20 +15,18 @@ from tests.execution.watching import events_of, of
 pytestmark = pytest.mark.ray
 
 LOSING_A_NODE = """
-import json, sys, threading, time
+import sys, threading, time
 from pathlib import Path
 import ray
-from ray.cluster_utils import Cluster
 from raytune_gp import tune
 from tests.execution.trainables import counting
+from tests.cluster.scripts import finish, start
 
 how, place = sys.argv[1:]
 ledger = Path(place) / "ledger"
 quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_timeout_ms": 300,
          "health_check_failure_threshold": 3}
-cluster = Cluster(initialize_head=True, head_node_args={
-    "num_cpus": 0, "include_dashboard": False, "_system_config": quick})
-ray.init(address=cluster.address, log_to_driver=False)
+cluster = start(0, _system_config=quick)
 leaving = cluster.add_node(num_cpus=2)
 cluster.wait_for_nodes()
 
@@ -40,12 +38,13 @@ def tuning():
     )
 
 def reported(times):
-    while not ledger.exists() or ledger.read_text().count("step") < times:
-        time.sleep(0.05)
+    for trial in ("00000", "00001"):
+        while not ledger.exists() or ledger.read_text().count(f"step {trial}") < times:
+            time.sleep(0.05)
 
 run = threading.Thread(target=tuning)
 run.start()
-reported(6)
+reported(3)
 staying = cluster.add_node(num_cpus=2)
 if how == "drained":
     from ray._private.worker import global_worker
@@ -56,9 +55,7 @@ if how == "drained":
         time.sleep(0.05)  # until both trials have begun elsewhere
 cluster.remove_node(leaving, allow_graceful=False)
 run.join()
-print(json.dumps({"leaving": leaving.node_id, "staying": staying.node_id}))
-ray.shutdown()
-cluster.shutdown()
+finish(cluster, {"leaving": leaving.node_id, "staying": staying.node_id})
 """
 
 
