@@ -22,7 +22,7 @@ class MedianStoppingRule:
 
     The others' averages are of their values up to step t, over all trials that have reported at step t or
     later (Golovin et al. 2017, "Google Vizier", section 3.2.1; Ray Tune's rule of the same name). Steps
-    are reports, not seconds.
+    are reports, not seconds. A trial that has yet to report the metric goes on.
 
     Args:
         metric: what to compare, and its direction.

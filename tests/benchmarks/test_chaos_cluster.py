@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,7 @@ from benchmarks.chaos.cluster.ledger import Ledger
 from benchmarks.chaos.cluster.rounds import RANDOM
 from benchmarks.chaos.cluster.scene import STEPS, TRIALS, Scene
 from raytune_gp import events as ev
-from tests.patience import HANGS_S
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.programs import printed
 
 Lines = list[dict[str, Any]]
 
@@ -28,16 +24,8 @@ Lines = list[dict[str, Any]]
 @pytest.mark.ray
 def test_a_real_round_in_which_a_node_is_lost_breaks_no_rule(tmp_path: Path) -> None:
     out = tmp_path / "chaos.jsonl"
-    command = [sys.executable, "-m", "benchmarks.chaos.cluster", "--each", "1", "--out", str(out)]
-    done = subprocess.run(
-        [*command, "--only", "a node is lost", "--keep", str(tmp_path / "kept")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=HANGS_S,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    which = ["--each", "1", "--only", "a node is lost"]
+    printed("-m", "benchmarks.chaos.cluster", *which, "--out", str(out), "--keep", str(tmp_path / "kept"))
     [record] = [json.loads(line) for line in out.read_text().splitlines()]
     assert (record["violations"], record["missed"]) == ([], [])
     assert record["reports"] >= TRIALS * STEPS

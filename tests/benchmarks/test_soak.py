@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.soak import REPORTS, slope
-from tests.patience import HANGS_S
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.programs import figures_of
 
 
 @pytest.mark.ray
 def test_a_short_soak_leaves_nothing_and_counts_everything(tmp_path: Path) -> None:
     """In a process of its own: what is counted there is nobody else's."""
     scale = ["--trials", "40", "--minutes", "0.05", "--every", "0.2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.soak", *scale, "--out", str(tmp_path / "soak.json")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=HANGS_S,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((tmp_path / "soak.json").read_text())
+    found = figures_of(tmp_path, "benchmarks.soak", *scale)
     assert (found["trials"], found["failed"], found["reports"]) == (40, 0, 40 * REPORTS)
     assert found["left"] == {"processes": 0, "reapers": 0, "actors": 0, "temporary files": 0}
     assert found["at_the_end"]["coordinator_bytes"] > 1e7

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from raytune_gp.execution.ray_executor import PENDING
 from tests.cluster.scripts import said
-from tests.patience import HANGS_S
+from tests.programs import figures_of
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parent.parent.parent
-
 SCRIPT = """
-import json, sys, threading, time
+import sys, threading, time
 from pathlib import Path
 import ray
-from ray.cluster_utils import Cluster
 from raytune_gp import tune
+from tests.cluster.scripts import finish, start
 
 there = Path(sys.argv[1]) / "there"
 there.mkdir()
@@ -38,8 +32,7 @@ def train(config):
             time.sleep(0.05)
     tune.report({"score": config["x"], "node": context.get_node_id(), "gpus": ",".join(gpus)})
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-ray.init(address=cluster.address, log_to_driver=False)
+cluster = start(1)
 first = cluster.add_node(num_cpus=2, num_gpus=1)
 cluster.wait_for_nodes()
 results = []
@@ -58,28 +51,25 @@ joined = cluster.add_node(num_cpus=4, num_gpus=2)
 run.join()
 results = results[0]
 heads = [n["NodeID"] for n in ray.nodes() if n["Resources"].get("GPU", 0) == 0]
-print(json.dumps({
+finish(cluster, {
     "nodes": [r.metrics["node"] for r in results], "gpus": [r.metrics["gpus"] for r in results],
     "head": heads, "first": first.node_id, "joined": joined.node_id,
     "workers": [e for e in results.state.crew.incarnations],
-}))
-ray.shutdown()
-cluster.shutdown()
+})
 """
 
 
 GROWING = """
-import json, sys, threading, time
+import sys, threading, time
 import ray
-from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import _internal_kv_put
 from raytune_gp import tune
 from raytune_gp.errors import SpecError
 from raytune_gp.execution import growth
+from tests.cluster.scripts import finish, start
 
 how, storage, most = sys.argv[1:]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-ray.init(address=cluster.address, log_to_driver=False)
+cluster = start(1)
 said = {}
 
 def train(config):
@@ -128,22 +118,19 @@ said["joined"] = sorted(joined)
 if how == "autoscaler":
     time.sleep(2)
     said["asked_at_last"] = demand()
-print(json.dumps(said))
-ray.shutdown()
-cluster.shutdown()
+finish(cluster, said)
 """
 
 
 PLACED = """
-import json, sys, time
+import sys, time
 from pathlib import Path
 import ray
-from ray.cluster_utils import Cluster
 from raytune_gp import tune
+from tests.cluster.scripts import finish, start
 
 place = sys.argv[1]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-ray.init(address=cluster.address, log_to_driver=False)
+cluster = start(0)
 for _ in range(2):
     cluster.add_node(num_cpus=8)
 cluster.wait_for_nodes()
@@ -167,23 +154,20 @@ for placement in ("pack", "spread"):
     )
     nodes = [r.metrics["node"] for r in results]
     said[placement] = sorted(nodes.count(node) for node in set(nodes))
-print(json.dumps(said))
-ray.shutdown()
-cluster.shutdown()
+finish(cluster, said)
 """
 
 
 LABELLED = """
-import json, sys, time
+import sys, time
 import ray
-from ray.cluster_utils import Cluster
 from raytune_gp import tune
 from raytune_gp.errors import SpecError
 from raytune_gp.execution import growth
+from tests.cluster.scripts import finish, start
 
 place = sys.argv[1]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-ray.init(address=cluster.address, log_to_driver=False)
+cluster = start(0)
 spot = cluster.add_node(num_cpus=2, labels={"ray.io/market-type": "spot", "zone": "a"})
 lasting = cluster.add_node(num_cpus=2, labels={"zone": "b"})
 cluster.wait_for_nodes()
@@ -213,9 +197,7 @@ try:
     tuning("nowhere", {"zone": "in(c, d)", "rack": "!7"})
 except SpecError as error:
     said["error"] = str(error)
-print(json.dumps(said))
-ray.shutdown()
-cluster.shutdown()
+finish(cluster, said)
 """
 
 
@@ -268,13 +250,7 @@ def test_trials_go_where_the_labels_say_and_a_selector_that_no_node_meets_is_ref
 
 def test_sixteen_halves_of_eight_gpus_while_nodes_come_and_go(tmp_path: Path) -> None:
     """Three nodes with 8 logical GPUs, one with two more that joins, and one of four that is killed."""
-    out = tmp_path / "found.json"
-    settings = ["--epochs", "5", "--seconds", "1.2", "--out", str(out)]
-    command = [sys.executable, "-m", "benchmarks.cluster", *settings]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(out.read_text())
+    found = figures_of(tmp_path, "benchmarks.cluster", "--epochs", "5", "--seconds", "1.2")
     assert (found["at_once_before_the_join"], found["at_once_after_the_join"]) == (16, 20)
     assert found["trials_on_each_device"] == {f"{node}.{gpu}": 2 for node in (0, 1) for gpu in range(4)}
     assert found["devices_of_the_node_that_joined"] == ["0", "1"]

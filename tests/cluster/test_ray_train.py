@@ -39,11 +39,11 @@ def test_trials_that_fit_in_whole(demand: Demand, nodes: Any, groups: int, count
 
 
 TRAINING = """
-import json, os, sys, tempfile
+import os, sys, tempfile
 from pathlib import Path
 import ray
-from ray.cluster_utils import Cluster
 from raytune_gp import tune
+from tests.cluster.scripts import finish, start
 
 storage = sys.argv[1]
 
@@ -85,8 +85,7 @@ def build(config):
     scaling = ScalingConfig(num_workers=2, placement_strategy="STRICT_SPREAD")
     return TorchTrainer(loop, train_loop_config=config, scaling_config=scaling)
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-ray.init(address=cluster.address, log_to_driver=False)
+cluster = start(2)
 cluster.add_node(num_cpus=2)
 cluster.wait_for_nodes()
 # A trial is a driver of one CPU and two workers: of the four CPUs here, drivers alone could take all.
@@ -97,16 +96,14 @@ results = tune.run(
     verbose=0, storage_path=storage, journal=f"sqlite:///{storage}/journal.db",
     runtime_env={"env_vars": {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}},
 )
-print(json.dumps({
+finish(cluster, {
     "metrics": [r.metrics for r in results], "errors": [str(r.error) for r in results if r.error],
     "checkpoints": [sorted(os.listdir(r.checkpoint.path)) for r in results],
     "attempts": [t.attempt for t in results.state.trials.values()],
     "losses": [r.metrics_dataframe["loss"].tolist()[:4] for r in results],
     "slots": len(results.state.crew.incarnations),
     "train_files": [str(p) for p in Path(storage).rglob("train_*")],
-}))
-ray.shutdown()
-cluster.shutdown()
+})
 """
 
 

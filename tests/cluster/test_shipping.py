@@ -107,12 +107,10 @@ def test_an_environment_that_cannot_be_made_ends_the_run_in_its_words(run_settin
 
 
 TWO_NODES = """
-import json, os, sys
-from pathlib import Path
-import ray
-from ray.cluster_utils import Cluster
+import os, sys
 from raytune_gp import tune
 from raytune_gp.execution import growth
+from tests.cluster.scripts import finish, start
 
 storage, code, how = sys.argv[1:]
 sys.path.insert(0, code)
@@ -122,8 +120,7 @@ def train(config):
     import helper_of_mine
     return {"score": float(helper_of_mine.VALUE), "file": helper_of_mine.__file__, "cwd": os.getcwd()}
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-ray.init(address=cluster.address, log_to_driver=False)
+cluster = start(1)
 cluster.add_node(num_cpus=1, resources={"second": 1})
 cluster.wait_for_nodes()
 env = {"working_dir": {"working_dir": code}, "py_modules": {"py_modules": [code + "/helper_of_mine.py"]}}
@@ -133,10 +130,8 @@ results = tune.run(
     storage_path=storage, journal=f"sqlite:///{storage}/journal.db", name="ships",
 )
 r = results[0]
-print(json.dumps({"score": r.metrics.get("score"), "file": r.metrics.get("file"),
-                  "error": str(r.error) if r.error else None}))
-ray.shutdown()
-cluster.shutdown()
+finish(cluster, {"score": r.metrics.get("score"), "file": r.metrics.get("file"),
+                 "error": str(r.error) if r.error else None})
 """
 
 HELPER = """
@@ -147,12 +142,18 @@ def by_reference(config):
 """
 
 
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """A directory with a module, for the driver alone."""
+    path = tmp_path / "code"
+    path.mkdir()
+    (path / "helper_of_mine.py").write_text(HELPER)
+    return path
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("how", ["working_dir", "py_modules"])
-def test_code_reaches_the_second_node(how: str, tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "helper_of_mine.py").write_text(HELPER)
+def test_code_reaches_the_second_node(how: str, code: Path, tmp_path: Path) -> None:
     answer = said(TWO_NODES, str(tmp_path / "results"), str(code), how)
     assert answer["error"] is None
     assert answer["score"] == 7.0
@@ -161,10 +162,9 @@ def test_code_reaches_the_second_node(how: str, tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("how", ["none", "by reference"])
-def test_a_module_that_the_driver_alone_has_is_told_with_node_and_fix(how: str, tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "helper_of_mine.py").write_text(HELPER)
+def test_a_module_that_the_driver_alone_has_is_told_with_node_and_fix(
+    how: str, code: Path, tmp_path: Path
+) -> None:
     error = said(TWO_NODES, str(tmp_path / "results"), str(code), how)["error"]
     assert f"the module 'helper_of_mine' is not on node {os.uname().nodename} (" in error
     assert 'runtime_env={"working_dir": "."}' in error
