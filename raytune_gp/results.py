@@ -35,8 +35,17 @@ class Result:
     The fields are Ray's; `status`, `trial_id`, `usage` and `log_path` are beside them.
     """
 
-    def __init__(self, trial: Trial, *, config: Config, path: str, checkpoint_factory: Callable[..., Any]):
+    def __init__(
+        self,
+        trial: Trial,
+        *,
+        config: Config,
+        path: str,
+        metrics: Sequence[Metric],
+        checkpoint_factory: Callable[..., Any],
+    ):
         self._trial = trial
+        self._metrics = metrics
         self._checkpoint_factory = checkpoint_factory
         self.config = config
         self.path = path
@@ -53,8 +62,12 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The last report, nested names joined by `/`; empty if the trial never reported."""
-        return dict(self._trial.history.last)
+        """The last report that counts, nested names joined by `/`; empty if the trial never reported.
+
+        What a trial reports after the decision to end it does not count. The metric that is optimised is as
+        it was last reported where the last report lacks it.
+        """
+        return self._trial.last_report(self._metrics)
 
     @property
     def usage(self) -> dict[str, float]:
@@ -82,7 +95,7 @@ class Result:
 
     @property
     def checkpoint(self) -> Any:
-        """The newest checkpoint, or None."""
+        """The newest checkpoint, or None; of those that count, as `metrics` says, where there are any."""
         newest = self._trial.checkpoint
         return None if newest is None else self._checkpoint_factory(newest)
 
@@ -266,7 +279,7 @@ class ResultGrid:
             config = {f"config/{k}": v for k, v in flat_config(trial.config, leaves).items()}
             ids = {"trial_id": trial.id, "status": trial.status.value, "logdir": self._path(trial)}
             usage = {f"usage/{k}": v for k, v in shown(trial.usage).items()}
-            rows.append({**_report(trial, target), **ids, **usage, **config})
+            rows.append({**_report(trial, target, self.state.spec.metrics), **ids, **usage, **config})
         return pd.DataFrame(rows)
 
     def predict(self, configs: Sequence[Config], *, share: float = 0.9) -> pd.DataFrame:
@@ -321,6 +334,7 @@ class ResultGrid:
             trial,
             config=self._restore_config(trial.config),
             path=self._path(trial),
+            metrics=self.state.spec.metrics,
             checkpoint_factory=self._checkpoint_factory,
         )
 
@@ -339,12 +353,12 @@ def _best(values: list[tuple[Trial, float]], metric: Metric) -> Trial:
     return best
 
 
-def _report(trial: Trial, metric: Metric | None) -> dict[str, Any]:
-    """The trial's report with its best value of `metric`; the last one where it has none."""
+def _report(trial: Trial, metric: Metric | None, optimised: Sequence[Metric]) -> dict[str, Any]:
+    """The trial's report with its best value of `metric`; the last one that counts where it has none."""
     history = trial.history
-    values = list(enumerate(history.columns.get(metric.name, ()))) if metric is not None else []
-    known = [(position, value) for position, value in values if not math.isnan(value)]
+    values = history.values(metric.name, trial.decided_step) if metric is not None else ()
+    known = [(position, value) for position, value in enumerate(values) if not math.isnan(value)]
     if metric is None or not known:
-        return dict(history.last)
+        return trial.last_report(optimised)
     pick = max if metric.mode == "max" else min
     return dict(history.row(pick(known, key=lambda pair: pair[1])[0]))

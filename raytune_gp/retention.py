@@ -64,17 +64,20 @@ def checkpoint_value(trial: Trial, spec: ExperimentSpec, step: int) -> float | N
 
 
 def kept_checkpoints(trial: Trial, spec: ExperimentSpec, borrowed: Container[str]) -> list[CheckpointRecord]:
-    """The trial's checkpoints that stay, in order; `borrowed` are the paths that trials go on from."""
+    """The trial's checkpoints that stay, in order; `borrowed` are the paths that trials go on from.
+
+    Those that came after the decision to end the trial are the first to go.
+    """
     checkpoints, limit = trial.checkpoints, spec.keep_checkpoints
     if limit is None or len(checkpoints) <= limit:
         return checkpoints
     sign = -1.0 if (spec.checkpoint_metric or spec.metric).mode == "max" else 1.0
 
-    def rank(checkpoint: CheckpointRecord) -> tuple[float, int]:
+    def rank(checkpoint: CheckpointRecord) -> tuple[bool, float, int]:
         ranked = spec.checkpoint_metric is not None and checkpoint.value is not None
         score = sign * checkpoint.value if ranked and checkpoint.value is not None else math.inf
-        return (score, -checkpoint.step)
+        return (not trial.counts(checkpoint.step), score, -checkpoint.step)
 
-    newest = checkpoints[-1]
-    best = sorted(checkpoints[:-1], key=rank)[: limit - 1]
+    newest = trial.checkpoint
+    best = sorted((c for c in checkpoints if c is not newest), key=rank)[: limit - 1]
     return [c for c in checkpoints if c is newest or c in best or c.path in borrowed]

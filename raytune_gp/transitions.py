@@ -198,7 +198,7 @@ def _attempt_started(state: RunState, event: ev.AttemptStarted) -> None:
 def _reported(state: RunState, event: ev.Reported) -> None:
     _heard(state, event.worker, event.seq)
     trial = state.trials[event.trial]
-    trial.history.append(event.step, event.metrics, event.time)
+    trial.history.append(event.step, event.metrics, event.time, counts=trial.counts(event.step))
     seconds = event.metrics.get("time_total_s")
     if isinstance(seconds, int | float):
         trial.time_total_s = float(seconds)

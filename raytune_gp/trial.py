@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -106,7 +106,8 @@ class History:
     """The reports of a trial, column by column: 8 bytes a number instead of a dictionary a report.
 
     `steps` ascend. A metric that is absent from a report is NaN in its column; the steps at which it was
-    reported as NaN are in `nans`. Metrics that are no numbers are kept from the last report alone, in `last`.
+    reported as NaN are in `nans`. Metrics that are no numbers are kept from the last report that counts
+    alone, in `last`.
     """
 
     __slots__ = ("columns", "last", "nans", "steps", "times")
@@ -135,8 +136,8 @@ class History:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def append(self, step: int, metrics: Mapping[str, Any], at: float) -> None:
-        """Add the report of `step`, made at time `at` (seconds)."""
+    def append(self, step: int, metrics: Mapping[str, Any], at: float, *, counts: bool = True) -> None:
+        """Add the report of `step`, made at time `at` (seconds); those after the decision do not count."""
         columns, found = self.columns, 0
         for name, value in metrics.items():
             if not isinstance(value, float) and not _is_number(value):
@@ -155,7 +156,8 @@ class History:
             for column in columns.values():
                 if len(column) < count:
                     column.append(math.nan)
-        self.last = dict(metrics)
+        if counts:
+            self.last = dict(metrics)
 
     def truncate(self, step: int) -> None:
         """Forget the reports beyond `step`: a new attempt makes them again."""
@@ -191,6 +193,14 @@ class History:
             if not math.isnan(values[position]) or self.steps[position] in nans:
                 return values[position]
         return None
+
+
+def _mean(values: array[float]) -> float:
+    """The mean of `values`; NaN where infinities of both signs are among them."""
+    try:
+        return math.fsum(values) / len(values)
+    except (OverflowError, ValueError):  # a sum beyond what floats hold, or inf - inf
+        return sum(value / len(values) for value in values)
 
 
 def _is_number(value: Any) -> bool:
@@ -261,10 +271,24 @@ class Trial:
         """The last reported step; 0 before the first report."""
         return self.history.steps[-1] if self.history.steps else 0
 
+    def counts(self, step: int) -> bool:
+        """Whether the trial is judged by its report of `step`, not told to end at an earlier one."""
+        return self.decided_step is None or step <= self.decided_step
+
     @property
     def checkpoint(self) -> CheckpointRecord | None:
-        """The newest checkpoint, or None."""
-        return self.checkpoints[-1] if self.checkpoints else None
+        """The newest checkpoint of those that count, of all where none does; None before the first."""
+        newest = self.checkpoints[-1] if self.checkpoints else None
+        return next((c for c in reversed(self.checkpoints) if self.counts(c.step)), newest)
+
+    def last_report(self, metrics: Iterable[Metric]) -> dict[str, Any]:
+        """The last report that counts; one of `metrics` that is not in it, as it was last reported."""
+        report = dict(self.history.last)
+        for metric in metrics:
+            if metric.name not in report:
+                value = self.history.last_value(metric.name, self.decided_step)
+                report |= {} if value is None else {metric.name: value}
+        return report
 
     @property
     def resume_point(self) -> CheckpointRecord | None:
@@ -285,7 +309,8 @@ class Trial:
 
         The last one reported, the average of all or of the last 5 or 10 (`"avg"`, `"last-5-avg"`,
         `"last-10-avg"`), or the best of all (`"all"`). None when the metric was never reported. A last value
-        of NaN, and infinities, are returned as they are; averages and the best leave NaN out.
+        of NaN, and infinities, are returned as they are; averages and the best leave NaN out, and an average
+        of infinities of both signs is NaN.
         """
         last = self.history.last_value(metric.name, self.decided_step)
         if scope == "last" or last is None:
@@ -297,4 +322,4 @@ class Trial:
         if scope == "all":
             return max(values) if metric.mode == "max" else min(values)
         window = {"avg": len(values), "last-5-avg": 5, "last-10-avg": 10}[scope]
-        return math.fsum(values[-window:]) / len(values[-window:])
+        return _mean(values[-window:])

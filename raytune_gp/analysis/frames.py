@@ -66,7 +66,7 @@ def _trial_row(state: RunState, trial: Trial, failure: str | None, leaves: Colle
         row[f"objective/{metric.name}"] = trial.objective[position] if trial.objective else math.nan
     row |= {f"usage/{k}": v for k, v in shown(trial.usage).items()}
     row |= {f"config/{k}": v for k, v in flat_config(trial.config, leaves).items()}
-    row |= {f"metrics/{k}": v for k, v in trial.history.last.items()}
+    row |= {f"metrics/{k}": v for k, v in trial.last_report(state.spec.metrics).items()}
     row |= {f"provenance/{k}": as_cell(v) for k, v in trial.provenance.items()}
     return row
 

@@ -53,7 +53,7 @@ def trial_json(state: RunState, trial: Trial, *, reports: bool = False) -> dict[
         "config": trial.config,
         "objective": values,
         "step": trial.step,
-        "metrics": trial.history.last,
+        "metrics": trial.last_report(state.spec.metrics),
         "attempt": trial.attempt,
         "failures": trial.failures,
         "losses": trial.losses,

@@ -47,6 +47,12 @@ def test_the_best_result_is_the_runs_own_by_default() -> None:
     assert grid.best_config == SPACE.from_json(best.config)
 
 
+def test_a_metric_that_is_not_in_every_report_is_in_the_metrics() -> None:
+    grid = ResultGrid(Maker().trial({"x": 1}, [{"accuracy": 0.9}, {"loss": 0.1}]).end())
+    assert grid.best_result.metrics["accuracy"] == 0.9
+    assert grid.get_dataframe()["accuracy"].tolist() == [0.9]
+
+
 def test_another_metric_mode_and_scope() -> None:
     grid = ResultGrid(small().end())
     assert grid.get_best_result("loss", "min").config == {"x": 2}

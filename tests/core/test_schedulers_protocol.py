@@ -127,7 +127,7 @@ def test_a_replay_gives_the_same_scheduler_after_every_event(name: str) -> None:
 
 
 def known(scheduler: Any) -> Any:
-    return repr(copy.deepcopy(vars(scheduler)) if hasattr(scheduler, "__dict__") else None)
+    return copy.deepcopy(vars(scheduler)) if hasattr(scheduler, "__dict__") else None
 
 
 @pytest.mark.parametrize("name", ["promotion", "population", "freeze_thaw"])

@@ -159,6 +159,20 @@ def test_the_newest_and_the_best_checkpoints_are_kept(
     assert [c.step for c in bench.state.trials["00000"].checkpoints] == steps
 
 
+def test_what_comes_after_the_decision_takes_no_place_from_what_counts(make_bench: Make) -> None:
+    bench = make_bench(num_samples=1, keep_checkpoints=1, stop={"training_iteration": 5}).running()
+    bench.say("w0/1", "started")
+    for step in (4, 5, 6, 7):
+        bench.report("w0/1", step, float(step), note=f"step {step}", checkpoint=True)
+    bench.end("w0/1", "interrupted")
+    trial = bench.state.trials["00000"]
+    assert (trial.objective, trial.step) == ((5.0,), 7)
+    assert kept(bench) == [5]
+    assert trial.checkpoint is not None
+    assert trial.checkpoint.step == 5
+    assert trial.last_report(()) == {"training_iteration": 5, "score": 5.0, "note": "step 5"}
+
+
 def test_a_checkpoint_that_the_attempt_goes_on_from_is_kept(make_bench: Make) -> None:
     bench = make_bench(num_samples=1, keep_checkpoints=1, max_failures=1).running()
     bench.say("w0/1", "started")

@@ -22,7 +22,8 @@ def history(*reports: dict[str, Any]) -> History:
 def trial(*scores: float | None, **fields: Any) -> Trial:
     made = Trial("00000", 0, {}, {}, 0.0, **fields)
     for step, score in enumerate(scores, start=1):
-        made.history.append(step, {} if score is None else {"score": score}, float(step))
+        metrics = {} if score is None else {"score": score}
+        made.history.append(step, metrics, float(step), counts=made.counts(step))
     return made
 
 
@@ -103,12 +104,36 @@ def test_averages_leave_nan_out_and_all_nan_is_nan() -> None:
     assert trial(None, None).value(Metric("score"), "all") is None
 
 
+def test_averages_of_infinities_and_of_huge_values() -> None:
+    assert trial(1.0, math.inf).value(Metric("score"), "avg") == math.inf
+    assert math.isnan(trial(math.inf, -math.inf).value(Metric("score"), "avg") or 0.0)
+    assert trial(1.5e308, 1.5e308).value(Metric("score"), "last-5-avg") == 1.5e308
+
+
 def test_reports_after_the_decision_are_history() -> None:
     decided = trial(1.0, 2.0, 3.0, NAN, decided_step=2)
     assert decided.value(Metric("score")) == 2.0
     assert decided.value(Metric("score"), "all") == 2.0
     assert decided.value(Metric("another")) is None
     assert math.isnan(trial(1.0, NAN, 3.0, decided_step=2).value(Metric("score")) or 0.0)
+
+
+def test_the_last_report_has_the_metric_as_it_was_last_reported() -> None:
+    sometimes = trial(1.0, 2.0, None)
+    assert sometimes.history.last == {}
+    assert sometimes.last_report([Metric("score"), Metric("another")]) == {"score": 2.0}
+    decided = trial(1.0, 2.0, None, 4.0, decided_step=3)
+    assert decided.last_report([Metric("score")])["score"] == 2.0
+
+
+def test_the_newest_checkpoint_is_the_newest_that_counts() -> None:
+    early, counted, after = (CheckpointRecord(f"{step}", step, 1) for step in (2, 5, 7))
+    made = trial(checkpoints=[early, counted, after])
+    assert made.checkpoint == after
+    made.decided_step = 5
+    assert made.checkpoint == counted
+    made.checkpoints = [after]
+    assert made.checkpoint == after, "better than none"
 
 
 def test_where_one_goes_on_from() -> None:
