@@ -68,8 +68,9 @@ def tell_to_end(state: RunState, trial: Trial) -> None:
 
 
 def delete_others(state: RunState, trial: Trial) -> None:
-    """The storage is to keep the checkpoints of `trial`, and no older ones."""
-    state.due["retain", trial.id] = msg.Retain(trial.id, tuple(c.path for c in trial.checkpoints))
+    """The storage is to keep the checkpoints of `trial`, and no others once nothing newer can come."""
+    paths = tuple(c.path for c in trial.checkpoints)
+    state.due["retain", trial.id] = msg.Retain(trial.id, paths, trial.status.is_finished)
 
 
 def tell_share(state: RunState) -> None:

@@ -220,7 +220,8 @@ class Suggest(Command):
 
 @dataclass(frozen=True, slots=True)
 class Retain(Command):
-    """Of the trial's checkpoints keep `paths`, and delete the rest."""
+    """Of the trial's checkpoints keep `paths`, and delete the others; newer ones only once it is finished."""
 
     trial: str
     paths: Sequence[str]
+    is_finished: bool = False

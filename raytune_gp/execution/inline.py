@@ -37,7 +37,7 @@ class InlineExecutor:
         space: SearchSpace,
         asker: Asker,
         storage: Storage,
-        retain: Callable[[str, Sequence[str]], None],
+        retain: Callable[[str, Sequence[str], bool], None],
         resources: Mapping[str, Any],
         when_to_save: WhenToSave,
     ):
@@ -101,7 +101,7 @@ class InlineExecutor:
                 if command.worker in self._outboxes:
                     self._outboxes[command.worker].acknowledge(command.seq)
             case msg.Retain():
-                self._retain(f"trial_{command.trial}", command.paths)
+                self._retain(f"trial_{command.trial}", command.paths, command.is_finished)
 
     def _connect(self, command: msg.Connect) -> None:
         if command.create:

@@ -64,7 +64,7 @@ class RayExecutor:
         run_id: str,
         settings: WorkerSettings,
         asker: Asker,
-        retain: Callable[[str, Sequence[str]], None],
+        retain: Callable[[str, Sequence[str], bool], None],
     ):
         self._run_id = run_id
         self._settings = settings
@@ -119,7 +119,9 @@ class RayExecutor:
             case msg.Suggest():
                 self._searching.submit(lambda: self._inputs.put(self._asker.ask(command)))
             case msg.Retain():
-                self._housekeeping.submit(self._retain, f"trial_{command.trial}", command.paths)
+                self._housekeeping.submit(
+                    self._retain, f"trial_{command.trial}", command.paths, command.is_finished
+                )
             case msg.Connect():
                 self._later(self._connect, command)
             case msg.Pack():

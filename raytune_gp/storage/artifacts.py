@@ -187,11 +187,11 @@ class Storage:
         """The text of a file, what is not UTF-8 replaced. Raises FileNotFoundError."""
         return self.read_bytes(relative).decode("utf-8", "replace")
 
-    def retain(self, trial: str, keep: Sequence[str]) -> None:
+    def retain(self, trial: str, keep: Sequence[str], is_finished: bool = False) -> None:
         """Of the checkpoints in the directory `trial` delete those that are older than the newest in `keep`.
 
-        Those in `keep` stay, and so do newer ones: their message has not been heard yet. Half of an upload
-        that was cut short goes when it is older.
+        Those in `keep` stay, and so do newer ones until the trial is finished: their message has not been
+        heard yet. Half of an upload that was cut short goes when it is older.
         """
         kept = {PurePosixPath(path).name for path in keep}
         newest = max((_made(name) for name in kept), default=None)
@@ -199,7 +199,8 @@ class Storage:
             return
         for entry in self._entries(trial):
             name = PurePosixPath(entry.path).name
-            if _CHECKPOINT.fullmatch(name) and name not in kept and _made(name) < newest:
+            is_made = _CHECKPOINT.fullmatch(name) and name not in kept
+            if is_made and (is_finished or _made(name) < newest):
                 self.filesystem.delete_dir(entry.path)
 
     def _entries(self, relative: str) -> Any:

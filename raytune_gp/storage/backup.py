@@ -86,7 +86,7 @@ class Backup:
         self._trouble: str | None = None
         self._stored = 0
         self._is_superseded = False
-        self._to_retain: dict[str, Sequence[str]] = {}
+        self._to_retain: dict[str, tuple[Sequence[str], bool]] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._main, name="raytune-backup", daemon=True)
@@ -121,10 +121,10 @@ class Backup:
         if self._thread.is_alive():
             self._thread.join(LAST_S)
 
-    def retain(self, trial: str, keep: Sequence[str]) -> None:
+    def retain(self, trial: str, keep: Sequence[str], is_finished: bool = False) -> None:
         """`Storage.retain`, after the next copy: until then an older one may name what would be deleted."""
         with self._lock:
-            self._to_retain[trial] = keep
+            self._to_retain[trial] = keep, is_finished
 
     def _main(self) -> None:
         with StagingDirectory() as directory:
@@ -143,8 +143,8 @@ class Backup:
             waiting, self._to_retain = self._to_retain, {}
         try:
             self._copy(directory)
-            for trial, keep in waiting.items():
-                self._storage.retain(trial, keep)
+            for trial, (keep, is_finished) in waiting.items():
+                self._storage.retain(trial, keep, is_finished)
         except JournalLostError:
             return  # the loop says so
         except Exception as error:

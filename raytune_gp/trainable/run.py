@@ -21,7 +21,7 @@ from raytune_gp.trainable.blame import kind_of
 from raytune_gp.trainable.classes import WhenToSave, is_stepped, run_steps
 from raytune_gp.trainable.missing import explain_missing
 from raytune_gp.trainable.parameters import Equipped
-from raytune_gp.trainable.session import Session, activate
+from raytune_gp.trainable.session import Session, active
 from raytune_gp.trial import Config
 
 __all__ = ["Outcome", "captured_output", "check_trainable", "is_trainer", "run_attempt", "trainable_name"]
@@ -65,9 +65,8 @@ def run_attempt(
     missing on `node`, a worker's, is explained. Ctrl-C, which Python raises in the main thread alone, is
     the user's and passes through.
     """
-    activate(session)
     try:
-        with getattr(trainable, "in_place", contextlib.nullcontext)():
+        with active(session), getattr(trainable, "in_place", contextlib.nullcontext)():
             result = trainable(config)
             if isinstance(result, Mapping):
                 session.report(result)
@@ -90,8 +89,6 @@ def run_attempt(
             explain_missing(error, node)
         ended = isinstance(error, TrialInterrupted)
         outcome = Outcome("interrupted") if ended else Outcome.failed(error, _traceback(error))
-    finally:
-        activate(None)
     try:
         session.finish()
     except TrainableError as error:

@@ -1,9 +1,10 @@
 """The session behind `tune.report`: what a trainable says, and when it is told to end.
 
-One attempt runs in a process at a time, so there is one session; a report from any thread of the
-trainable finds it. `report` hands on, and waits for little: for a decision about it a hundredth of the time
-since the report before, so that a trial that is stopped does not compute another epoch, and for the network
-where checkpoints come faster than they can be stored.
+A worker runs one attempt at a time, so there is one session, and a report from any thread of the trainable
+finds it; runs in the user's own process may be several, each in a thread. `report` hands on, and waits for
+little: for a decision about it a hundredth of the time since the report before, so that a trial that is
+stopped does not compute another epoch, and for the network where checkpoints come faster than they can be
+stored.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from raytune_gp.errors import ReportError, TrainableError, TrialInterrupted
@@ -21,7 +22,7 @@ from raytune_gp.patience import Patience
 from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
 from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
 
-__all__ = ["Context", "Session", "activate", "current_session", "longest_wait_s"]
+__all__ = ["Context", "Session", "active", "current_session", "longest_wait_s"]
 
 GRACE_S = 10.0
 """The grace period, where nothing else is said."""
@@ -305,23 +306,43 @@ class Session:
         self._emit("checkpoint", {"step": step, "path": path})
 
 
-_current: Session | None = None
+_active: list[tuple[int, Session]] = []
+"""The sessions of the attempts that this process runs, each with the thread that runs it; the newest last."""
 
 
-def activate(session: Session | None) -> None:
-    """Make `session` the one that `tune.report` finds in this process; None for none."""
-    global _current
-    _current = session
+@contextlib.contextmanager
+def active(session: Session) -> Iterator[None]:
+    """Within, `session` is the one that `tune.report` finds; after it, that of a trial around this one."""
+    entry = threading.get_ident(), session
+    _active.append(entry)
+    try:
+        yield
+    finally:
+        _active.remove(entry)
 
 
 def current_session() -> Session:
-    """The session of the attempt that this process runs. Raises TrainableError outside of a trial."""
-    if _current is None:
+    """The session of the attempt that this thread runs, or that this process does.
+
+    Raises TrainableError outside of a trial, and in a thread of the trainable's own where it cannot be known
+    which of several trials has started it.
+    """
+    sessions = list(_active)
+    here = threading.get_ident()
+    own = [session for thread, session in sessions if thread == here]
+    if own:
+        return own[-1]
+    if not sessions:
         raise TrainableError(
             "there is no trial in this process: tune.report, tune.get_checkpoint and tune.get_context work "
             "inside a trainable that tune.run started"
         )
-    return _current
+    if len({thread for thread, _ in sessions}) > 1:
+        raise TrainableError(
+            "several runs have a trial in this process, and it is not known whose thread this is: call "
+            "tune.report, tune.get_checkpoint and tune.get_context in the one that the trainable runs in"
+        )
+    return sessions[-1][1]
 
 
 def _plain_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

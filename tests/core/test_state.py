@@ -167,7 +167,8 @@ def test_what_comes_after_the_decision_takes_no_place_from_what_counts(make_benc
     bench.end("w0/1", "interrupted")
     trial = bench.state.trials["00000"]
     assert (trial.objective, trial.step) == ((5.0,), 7)
-    assert kept(bench) == [5]
+    [*_, last] = bench.commands(msg.Retain)
+    assert last == msg.Retain("00000", ("00000/1/5",), is_finished=True), "6 and 7 go"
     assert trial.checkpoint is not None
     assert trial.checkpoint.step == 5
     assert trial.last_report(()) == {"training_iteration": 5, "score": 5.0, "note": "step 5"}

@@ -26,6 +26,7 @@ from raytune_gp.errors import (
     RunFailedError,
     RunNotFoundError,
     SpecError,
+    TrainableError,
     TrialFailedError,
 )
 from raytune_gp.execution.inline import InlineExecutor
@@ -65,6 +66,60 @@ def run(run_settings: dict[str, Any]) -> Any:
 
 def quick(config: dict[str, Any]) -> None:
     tune.report({"score": config["x"]})
+
+
+def test_a_run_within_a_trial_leaves_the_trial_its_reports(run: Any) -> None:
+    def tunes_within(config: dict[str, Any]) -> None:
+        inner = run(quick, num_samples=2, name="inner", resume="auto")
+        tune.report({"score": 10 + inner.best_result.metrics["score"]})
+
+    outer = run(tunes_within)
+    assert outer.best_result.metrics["score"] > 10
+
+
+def test_runs_in_several_threads_keep_their_reports_apart(run: Any) -> None:
+    both, results = threading.Barrier(2, timeout=HANGS_S), {}
+
+    def training(config: dict[str, Any], share: float) -> None:
+        for step in range(3):
+            both.wait()
+            tune.report({"score": share + step})
+
+    def tuning(share: float) -> None:
+        results[share] = run(tune.with_parameters(training, share=share), name=f"run-{share}")
+
+    threads = [threading.Thread(target=tuning, args=(share,)) for share in (0.25, 0.5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for share, grid in results.items():
+        assert grid[0].metrics_dataframe["score"].tolist() == [share, share + 1, share + 2]
+
+
+def test_a_thread_that_may_be_of_either_of_two_trials_has_to_leave_reporting_to_them(run: Any) -> None:
+    both, messages = threading.Barrier(2, timeout=HANGS_S), []
+
+    def reporting() -> None:
+        with pytest.raises(TrainableError) as caught:
+            tune.report({"score": 1.0})
+        messages.append(str(caught.value))
+
+    def training(config: dict[str, Any]) -> None:
+        both.wait()
+        thread = threading.Thread(target=reporting)
+        thread.start()
+        thread.join()
+        both.wait()
+        tune.report({"score": config["x"]})
+
+    threads = [threading.Thread(target=run, args=(training,), kwargs={"name": f"run-{k}"}) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(messages) == 2
+    assert "several runs have a trial in this process" in messages[0]
 
 
 def resuming(config: dict[str, Any], steps: int = 4, seen: list[Any] | None = None) -> None:

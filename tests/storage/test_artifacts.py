@@ -108,6 +108,8 @@ def test_retaining_deletes_older_checkpoints_and_nothing_else(storage: Storage, 
         [names[1], names[3], names[4], "mine", "checkpoint_best", "log.txt"]
     ), "the last one is newer than what is known: its message is still on its way"
     assert len(listed(storage, "trial_00001")) == 7
+    storage.retain("trial_00000", [f"trial_00000/{names[1]}"], True)
+    assert listed(storage, "trial_00000") == sorted([names[1], "mine", "checkpoint_best", "log.txt"])
 
 
 def test_retaining_nothing_or_in_an_unknown_trial_deletes_nothing(storage: Storage, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_checkpoints_wait_for_the_copy_that_no_longer_names_them(
         upload(storage, *arguments)
 
     monkeypatch.setattr(Storage, "upload_file", upload_file)
-    monkeypatch.setattr(Storage, "retain", lambda self, trial, keep: order.append(f"{trial} {keep}"))
+    monkeypatch.setattr(Storage, "retain", lambda self, trial, keep, _: order.append(f"{trial} {keep}"))
     backup = place.backup()
     backup.retain("trial_0", ["one"])
     backup.retain("trial_0", ["two"])
@@ -158,7 +158,7 @@ def test_a_storage_that_fails_is_told_of_once_and_tried_again(
     place: Place, often: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retained: list[str] = []
-    monkeypatch.setattr(Storage, "retain", lambda self, trial, keep: retained.append(trial))
+    monkeypatch.setattr(Storage, "retain", lambda self, trial, keep, _: retained.append(trial))
     with monkeypatch.context() as patched:
 
         def fail(*_: Any) -> None:

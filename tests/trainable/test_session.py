@@ -24,7 +24,7 @@ from raytune_gp.messages import Start
 from raytune_gp.storage.artifacts import Checkpoint, Storage
 from raytune_gp.trainable import session as session_module
 from raytune_gp.trainable.blame import kind_of
-from raytune_gp.trainable.session import Context, Session, activate
+from raytune_gp.trainable.session import Context, Session, active
 from raytune_gp.trial import CheckpointRecord
 from tests.trainable.support import Bench
 
@@ -429,13 +429,10 @@ def test_outside_of_a_trial_there_is_nobody_to_report_to() -> None:
 
 
 def test_the_functions_of_tune_find_the_active_session(bench: Bench) -> None:
-    activate(bench.session)
-    try:
+    with active(bench.session):
         thread = threading.Thread(target=tune.report, args=({"x": 1},))
         thread.start()
         thread.join()
         assert tune.get_context().get_trial_id() == "00000"
         assert tune.get_checkpoint() is None
-    finally:
-        activate(None)
     assert bench.reports[0]["x"] == 1
