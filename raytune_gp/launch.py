@@ -29,7 +29,6 @@ from raytune_gp.storage.backup import TERMS_AHEAD, Backup
 from raytune_gp.storage.journal import SQLJournal
 from raytune_gp.storage.urls import client_environment, unsafe_place
 from raytune_gp.trainable.classes import WhenToSave
-from raytune_gp.trainable.parameters import Equipped
 
 __all__ = ["Launch"]
 
@@ -58,7 +57,7 @@ class Launch:
     verbose: int = 1
     raise_on_failed_trial: bool = False
     detached: bool = False
-    _freight: Any = field(default=None, init=False)
+    _cargo: Any = field(default=None, init=False)
 
     def go(self) -> ResultGrid:
         """Run to the end, or set a detached run going; returns the results, those so far."""
@@ -147,12 +146,14 @@ class Launch:
         """Refuse what cannot run while nothing is written yet: no name is used up, no other run ended."""
         storage = Storage(self.spec.storage_path, self.spec.name)
         if self.executor == "ray":
+            from raytune_gp.execution.cargo import Cargo
             from raytune_gp.execution.driver import admit
             from raytune_gp.execution.searcher_gpu import gpu_share
-            from raytune_gp.execution.shipping import pack
 
             admit(self.spec, gpu_share(self.parts.searcher), self.detached)
-            self._freight = pack(self.runtime_env, storage)
+            self._cargo = Cargo.of(
+                self.trainable, self.space, self.parts, self.runtime_env, storage, detached=self.detached
+            )
 
     def _changes(self, state: RunState) -> dict[str, Any]:
         """What this call asks for beyond the run in the journal; tells what else has changed."""
@@ -247,40 +248,29 @@ class Launch:
 
     def _start(self, state: RunState) -> Any:
         """Start the coordinator, with all that it needs to go on alone."""
-        import ray
-
         from raytune_gp.execution.coordinator import RunPlan
         from raytune_gp.execution.driver import start_coordinator
         from raytune_gp.execution.foreign import Foreign
-        from raytune_gp.execution.payload import Payload
         from raytune_gp.execution.placement import Demand
         from raytune_gp.execution.searcher_gpu import gpu_share
         from raytune_gp.execution.worker_settings import WorkerSettings
 
-        spec = self.spec
-        trainable = self.trainable
-        foreign = Foreign.of(trainable)
+        spec, cargo = self.spec, self._cargo
+        foreign = Foreign.of(self.trainable)
         if self.verbose and foreign.is_missing_here:
             print(
                 f"the environment of {foreign.env} is made on each node before its first trial",
                 file=sys.stderr,
             )
-        parameters: dict[str, Any] = {}
-        if isinstance(trainable, Equipped):
-            trainable = trainable.bare()
-            if not self.detached:  # they go with their driver
-                parameters = {name: ray.put(value) for name, value in trainable.parameters.items()}
-                trainable = trainable.without()
-        storage = Storage(spec.storage_path, spec.name)
         worker = WorkerSettings(
             run=spec.name,
             coordinator=spec.name,
             storage_path=spec.storage_path,
             demand=Demand.of(spec),
-            trainable=Payload.of((trainable, self.space), storage),
-            parameters=parameters,
+            trainable=cargo.trainable,
+            parameters=cargo.parameters,
             when_to_save=self.when_to_save,
-            freight=self._freight,
+            freight=cargo.freight,
             foreign=foreign,
             stops_trials=spec.stops_trials or self.parts.stopper is not None,
         )
@@ -289,7 +279,7 @@ class Launch:
             run_id=spec.run_id,
             journal=self.journal_url,
             seed=spec.seed,
-            parts=Payload.of(self.parts, storage),
+            parts=cargo.parts,
             worker=worker,
             gpus=gpu_share(self.parts.searcher),
             detached=self.detached,

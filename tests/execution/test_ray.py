@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -108,6 +109,35 @@ def test_retries_and_fail_fast(run_settings: dict[str, Any]) -> None:
         go(always, run_settings, num_samples=10, name="fast", fail_fast=True)
     with pytest.raises(TrialFailedError, match="1 of 1 trials failed"):
         go(always, run_settings, name="raise", raise_on_failed_trial=True)
+
+
+def test_what_cannot_be_sent_is_refused_by_name_and_no_run_is_begun(run_settings: dict[str, Any]) -> None:
+    lock = threading.Lock()
+
+    def locked(config: dict[str, Any]) -> None:
+        with lock:
+            tune.report({"score": 1.0})
+
+    class Locked(tune.Trainable):
+        shared = lock
+
+        def step(self) -> dict[str, Any]:
+            return {"score": 1.0}
+
+    def given(config: dict[str, Any], data: Any) -> None:
+        tune.report({"score": config["x"]})
+
+    for trainable, message in (
+        (locked, r"trainable .*locked cannot be sent to the cluster: .*It holds lock \(lock\)"),
+        (Locked, r"trainable .*Locked cannot be sent to the cluster: .*It holds shared \(lock\)"),
+        (tune.with_parameters(given, data=lock), r"the parameter 'data' of .*given cannot be sent"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            go(trainable, run_settings, name="locked")
+    with pytest.raises(SpecError, match="the stop function cannot be sent to the cluster"):
+        go(quick, run_settings, name="locked", stop=lambda trial, result: lock.locked())
+    assert not SQLJournal(run_settings["journal"]).exists("locked"), "its name is free"
+    assert len(go(quick, run_settings, name="locked")) == 1
 
 
 def test_odd_exceptions_and_reports_fail_the_trial_alone(run_settings: dict[str, Any]) -> None:
