@@ -78,7 +78,22 @@ def _constant(value: Any, path: Path) -> Any:
             f"is the text {value!r}; a domain is a map, such as {{uniform: [0.1, 0.9]}}, and where the text "
             f"itself is meant, write {{choice: [{value!r}]}}",
         )
+    _refuse_domain_in_list(value, path)
     return value
+
+
+def _refuse_domain_in_list(value: Any, path: Path) -> None:
+    """Raise where a list has a map inside that would be a domain by itself."""
+    if not isinstance(value, list):
+        return
+    for item in value:
+        if isinstance(item, Mapping) and len(item) == 1 and next(iter(item)) in NAMES:
+            raise SpellingError(
+                path,
+                f"has the domain {dict(item)!r} inside of a list, where nothing would draw from it: give it "
+                f"a name of its own, in a map, or under when",
+            )
+        _refuse_domain_in_list(list(item.values()) if isinstance(item, Mapping) else item, path)
 
 
 def _domain(name: str, arguments: Any, path: Path) -> Any:
@@ -86,6 +101,8 @@ def _domain(name: str, arguments: Any, path: Path) -> Any:
         raise SpellingError(
             path, "is sample_from, a function in Python: compute it in the trainable, or use tune.run instead"
         )
+    if name in LISTS:
+        _refuse_domain_in_list(arguments, path)
     try:
         if name in LISTS:
             return LISTS[name](arguments)

@@ -12,7 +12,7 @@ from raytune_gp.errors import SpaceError
 from raytune_gp.naming import suggestion
 from raytune_gp.space import domains
 from raytune_gp.space.base import Domain
-from raytune_gp.space.choices import GridAxis
+from raytune_gp.space.choices import Choice, GridAxis
 from raytune_gp.space.conditions import Condition, When
 from raytune_gp.space.functions import SampleFrom
 from raytune_gp.space.plain import is_same
@@ -63,7 +63,7 @@ def _walk(node: Any, path: tuple[Any, ...], whens: tuple[When, ...]) -> Iterator
     if isinstance(node, When):
         yield from _walk(node.then, path, (*whens, node))
     elif isinstance(node, Mapping) and set(node) == {"grid_search"} and path:
-        yield Leaf(path, GridAxis(node["grid_search"]), whens)
+        yield from _walk(GridAxis(node["grid_search"]), path, whens)
     elif isinstance(node, Mapping) and (node or not path):
         for key, child in node.items():
             yield from _walk(child, (*path, key), whens)
@@ -77,6 +77,11 @@ def _walk(node: Any, path: tuple[Any, ...], whens: tuple[When, ...]) -> Iterator
         if isinstance(node, list | tuple) and _holds_domain(node):
             raise SpaceError(
                 f"{leaf.name!r} is a list with a domain inside: use a dictionary instead of the list"
+            )
+        if isinstance(node, Choice) and _holds_domain(node.choices):
+            raise SpaceError(
+                f"{leaf.name!r} is a {node.name} with a domain inside of one of its values, which nothing "
+                f"would draw from: make it a hyperparameter of its own, tune.when({leaf.name!r}, …, {{…}})"
             )
         yield leaf
 

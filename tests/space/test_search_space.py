@@ -216,6 +216,9 @@ WRONG_SPACES: dict[str, Any] = {
     },
     "'x' is a list with a domain inside: use": {"x": [s.uniform]},
     "'x' is a list with a domain inside": {"x": [1, {"y": (s.uniform(0, 1),)}]},
+    "'x' is a choice with a domain inside of one of its values": {"x": s.choice([{"y": s.uniform(0, 1)}, 2])},
+    "'x' is a choice with a domain inside of one": {"x": s.choice([1, [s.sample_from(lambda c: 1)]])},
+    "'x' is a grid_search with a domain inside": {"x": {"grid_search": [[s.uniform], 2]}},
 }
 
 
