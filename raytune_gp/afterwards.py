@@ -7,6 +7,7 @@ from typing import Any
 
 from raytune_gp.errors import RunFailedError, TrialFailedError
 from raytune_gp.results import ResultGrid
+from raytune_gp.space.plain import fresh
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState
 from raytune_gp.status import RunStatus
@@ -18,7 +19,7 @@ __all__ = ["command_for", "how_to_resume", "results_of"]
 
 def results_of(
     state: RunState,
-    restore_config: Callable[[Any], Any] = lambda config: config,
+    restore_config: Callable[[Any], Any] = fresh,
     raise_on_failed_trial: bool = False,
 ) -> ResultGrid:
     """The results of a run. `restore_config` makes the user's values of journalled ones.

@@ -13,6 +13,7 @@ from raytune_gp.callbacks import CallbackList
 from raytune_gp.errors import RunError, RunFailedError
 from raytune_gp.recovery import state_of
 from raytune_gp.results import ResultGrid
+from raytune_gp.space.plain import fresh
 from raytune_gp.state import RunState
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.journal import SQLJournal
@@ -32,7 +33,7 @@ def attach(
     try:
         state = state_of(journal, run)
         storage = Storage(state.spec.storage_path, run, create=False)
-        heard = CallbackList(callbacks, dict, storage.checkpoint)
+        heard = CallbackList(callbacks, fresh, storage.checkpoint)
         with Audience(run, heard, verbose) as audience:
             audience.begin(state)
             if not state.status.is_ended:

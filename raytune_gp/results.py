@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from raytune_gp.errors import RunError, SpecError, TrialFailedError
+from raytune_gp.space.plain import fresh
 from raytune_gp.spec import SCOPES
 from raytune_gp.state import RunState
 from raytune_gp.trial import CheckpointRecord, Config, Metric, Trial, TrialStatus
@@ -23,10 +24,6 @@ _FAILED = TrialStatus.FAILED
 
 LOG_FILE = "log.txt"
 """What a trial printed, in its directory."""
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 class Result:
@@ -162,8 +159,8 @@ class ResultGrid:
         self,
         state: RunState,
         *,
-        restore_config: Callable[[Mapping[str, Any]], Config] = _same,
-        checkpoint_factory: Callable[[CheckpointRecord], Any] = _same,
+        restore_config: Callable[[Mapping[str, Any]], Config] = fresh,
+        checkpoint_factory: Callable[[CheckpointRecord], Any] = lambda record: record,
         storage_path: str = "",
     ):
         self.state = state

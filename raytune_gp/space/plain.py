@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NotPlainError", "as_plain", "is_mark", "is_same", "label", "labels", "unboxed"]
+__all__ = ["NotPlainError", "as_plain", "fresh", "is_mark", "is_same", "label", "labels", "unboxed"]
 
 
 class NotPlainError(TypeError):
@@ -33,6 +33,17 @@ def as_plain(value: Any) -> Any:
     if type(value) is dict and all(type(key) is str for key in value):
         return {key: as_plain(item) for key, item in value.items()}
     raise NotPlainError(f"{value!r} is not JSON")
+
+
+def fresh(value: Any) -> Any:
+    """`value` with lists and dictionaries of its own, so that whoever gets it may change them."""
+    if type(value) is list:
+        return [fresh(item) for item in value]
+    if type(value) is tuple:
+        return tuple(fresh(item) for item in value)
+    if type(value) is dict:
+        return {key: fresh(item) for key, item in value.items()}
+    return value
 
 
 def unboxed(value: Any) -> Any:

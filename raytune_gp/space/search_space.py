@@ -20,7 +20,7 @@ from raytune_gp.space.codec import constant_from_json, constant_to_json, value_f
 from raytune_gp.space.conditions import Condition
 from raytune_gp.space.counting import count_configs
 from raytune_gp.space.functions import SampleFrom, resolve_functions
-from raytune_gp.space.plain import is_same, label
+from raytune_gp.space.plain import fresh, is_same, label
 from raytune_gp.space.structure import Leaf, leaves_of, link
 
 __all__ = ["Config", "SearchSpace"]
@@ -92,14 +92,14 @@ class SearchSpace:
                 raise SpaceError(f"{name!r} is not in the search space{suggestion(name, self.leaves)}")
 
     def nested(self, flat: Mapping[str, Any]) -> Config:
-        """The config of a flat one, nested as the space is and in its order."""
+        """The config of a flat one, nested as the space is and in its order; its lists are its own."""
         config: Config = {}
         for name, leaf in self.leaves.items():
             if name in flat:
                 node = config
                 for key in leaf.path[:-1]:
                     node = node.setdefault(key, {})
-                node[leaf.path[-1]] = flat[name]
+                node[leaf.path[-1]] = fresh(flat[name])
         return config
 
     def is_active(self, name: str, flat: Mapping[str, Any]) -> bool:
@@ -307,7 +307,7 @@ class SearchSpace:
         return _with_text_keys(self.nested(forms))
 
     def from_json(self, form: Mapping[str, Any]) -> Config:
-        """The config that `to_json` was given; choices and constants are the very objects of this space.
+        """The config that `to_json` was given: choices and constants are those of this space, lists copied.
 
         Raises:
             SpaceError: a name, or an object known by its index or mark, that is not in this space.

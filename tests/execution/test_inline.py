@@ -122,6 +122,19 @@ def test_a_thread_that_may_be_of_either_of_two_trials_has_to_leave_reporting_to_
     assert "several runs have a trial in this process" in messages[0]
 
 
+def test_what_a_trial_does_to_its_config_is_its_own_affair(run: Any) -> None:
+    def greedy(config: dict[str, Any]) -> None:
+        tune.report({"score": len(config["layers"]) + len(config["fixed"]["of"])})
+        config["layers"].append(1)
+        config["fixed"]["of"].append(1)
+
+    space = {"layers": tune.choice([[8, 8]]), "fixed": {"of": [1, 2, 3]}, "x": tune.uniform(0, 1)}
+    grid = run(greedy, config=space, num_samples=3)
+    assert [result.metrics["score"] for result in grid] == [5, 5, 5]
+    grid[0].config["layers"].append(2)
+    assert grid[0].config["layers"] == grid[1].config["layers"] == [8, 8]
+
+
 def resuming(config: dict[str, Any], steps: int = 4, seen: list[Any] | None = None) -> None:
     """Count to `steps` from the checkpoint on, with a checkpoint each step."""
     checkpoint, first = tune.get_checkpoint(), 0
