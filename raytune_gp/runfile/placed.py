@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ class Named:
 
     @property
     def function(self) -> Any:
-        """The function itself. Raises TrainableError where there is none."""
+        """The function itself. Raises TrainableError where there is none, or its import fails."""
         module, _, name = self.target.partition(":")
         try:
             found: Any = importlib.import_module(module)
@@ -33,6 +34,12 @@ class Named:
             raise TrainableError(
                 f"the trainable {self.target!r} cannot be imported: {error}; it is looked for in "
                 f"{os.getcwd()} (working_dir) and among the installed packages"
+            ) from error
+        except (Exception, SystemExit) as error:
+            raise TrainableError(
+                f"the trainable {self.target!r} cannot be imported: its module {module!r} {_raised(error)}; "
+                f"an import must only define things, so put what runs as a program below "
+                f'`if __name__ == "__main__":`'
             ) from error
         for part in name.split("."):
             if not hasattr(found, part):
@@ -45,6 +52,17 @@ class Named:
 
     def __str__(self) -> str:
         return self.target
+
+
+def _raised(error: BaseException) -> str:
+    """What a module did instead of being imported, with the line of the user's that it happened in."""
+    if isinstance(error, SystemExit):
+        what = f"exited with {error.code!r}"
+    else:
+        what = f"raised {type(error).__name__}: {error}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    own = next((f for f in frames if f.filename != __file__ and f.filename != importlib.__file__), None)
+    return what if own is None else f"{what} (at {own.filename}:{own.lineno})"
 
 
 @dataclass(frozen=True)

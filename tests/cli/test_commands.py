@@ -342,6 +342,21 @@ def test_a_stop_is_heeded_and_exits_with_130(
     assert "Go on with raytune-gp resume first" in result.stderr
 
 
+# --- a module that is a program ---
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("run", "--inline", "--quiet")])
+def test_a_module_that_exits_is_no_success(
+    command: Command, write: Callable[..., Path], arguments: tuple[str, ...]
+) -> None:
+    path = write()
+    (path.parent / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    path.write_text(re.sub(r"cli_\w+:", "leaves:", path.read_text()))
+    result = command(*arguments, path)
+    assert result.exit_code == 1
+    assert re.search(r"its module 'leaves' exited with 0 \(at .*leaves.py:2\)", result.stderr)
+
+
 # --- looking ---
 
 

@@ -116,7 +116,24 @@ def test_what_is_not_there_is_told(tmp_path: Path, target: str, message: str) ->
         _ = Placed(Named(target), str(tmp_path)).function
 
 
-def test_an_error_inside_the_module_is_not_hidden(tmp_path: Path) -> None:
-    trainable = place(tmp_path, "placed_broken", "1 / 0\n")
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("placed_broken", "1 / 0", r"raised ZeroDivisionError: division by zero \(at .*placed_broken.py:1\)"),
+        ("placed_exits", "import sys\nsys.exit()", r"exited with None \(at .*placed_exits.py:2\)"),
+        ("placed_parses", "import argparse\nargparse.ArgumentParser().parse_args(['-x'])", "exited with 2"),
+        ("placed_odd", "def train(:", r"raised SyntaxError: .*placed_odd.py, line 1"),
+        ("placed_gone", "from json import no_such", "raised ImportError: cannot import name 'no_such'"),
+    ],
+)
+def test_an_error_of_the_module_names_it_and_the_fix(tmp_path: Path, name: str, body: str, said: str) -> None:
+    trainable = place(tmp_path, name, body + "\n")
+    with pytest.raises(TrainableError, match=f"its module '{name}' {said}.*put what runs .* `if __name__"):
         _ = trainable.function
+    bench = Bench(tmp_path)
+    assert run_attempt(trainable, {}, bench.session).kind == "failed"
+
+
+def test_an_interrupt_during_the_import_is_the_users(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _ = place(tmp_path, "placed_interrupted", "raise KeyboardInterrupt\n").function
