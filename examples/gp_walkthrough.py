@@ -57,7 +57,7 @@ def think(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Step:
     acquisition = LogEI(posterior, np.array([targets.max()]))
     best = x[[targets.argmax()], None]
     pool = draw_pool(REGION, best, rng)
-    chosen = maximise(acquisition, REGION, pool, acquisition(pool.x), taken=lambda _: False, rng=rng)
+    chosen = maximise(acquisition, REGION, pool, acquisition(pool.x), rng=rng)
 
     mean, variance = posterior.marginals(GRID[:, None])
     improvement = spread * np.exp(acquisition(GRID[:, None]))

@@ -59,7 +59,9 @@ class GreedyBatch:
         """From now on points `x` (k x d, NaN where inactive) are pending as well."""
         self._added.append(x)
 
-    def propose(self, region: Region, taken: Taken, rng: np.random.Generator) -> tuple[Candidate, LogEI]:
+    def propose(
+        self, region: Region, taken: Taken | None, rng: np.random.Generator
+    ) -> tuple[Candidate, LogEI]:
         """The point of `region` of highest log EI (and the weights) that is not `taken`, and log EI itself.
 
         Raises LinAlgError where the covariance of the pending points has no factor.

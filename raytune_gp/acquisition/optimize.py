@@ -43,6 +43,7 @@ _ENOUGH, _BEHIND = 1e-3, 1.0  # of log EI: a step that gains so little ends a cl
 _ROUNDS = 2  # of climbing and sweeping, where there are discrete columns or climbs go over a cheaper function
 _FEW = 3  # of the highest go on once all have climbed over a cheaper function
 _RELAXED_FROM = 8  # integer columns of more levels climb like continuous ones, then are snapped
+_CLOSE = 8  # so many of the best are looked at before the others, whether they are taken
 _SWEPT = 24  # discrete columns of more levels are swept about the present one
 
 
@@ -78,8 +79,8 @@ def maximise(
     pool: Pool,
     values: np.ndarray,
     *,
-    taken: Taken,
     rng: np.random.Generator,
+    taken: Taken | None = None,
     nearby: Nearby | None = None,
 ) -> Candidate:
     """The point of `region` with the highest `acquisition` that is not `taken`; `values` are those at `pool`.
@@ -95,13 +96,15 @@ def maximise(
             polished, heights = _polish_nearby(acquisition, nearby, region, x[tops], values[tops])
         x, values = np.concatenate([polished, x]), np.concatenate([heights, values])
     order = np.argsort(-values, kind="stable")
-    for i in order:
-        if not taken(x[i]):
-            return Candidate(x[i], float(values[i]))
-    other = region.unused(taken, rng)
+    for some in np.split(order, [_CLOSE]):  # mostly the first is free
+        free = some if taken is None else some[~taken.flags(x[some])]
+        if len(free):
+            return Candidate(x[free[0]], float(values[free[0]]))
+    other = None if taken is None or pool.whole else taken.another(rng)
     if other is None:
         return Candidate(x[order[0]], float(values[order[0]]), exhausted=True)
-    return Candidate(other, float(_evaluate(acquisition, region, other[None])[0]))
+    other = region.settle(other[None])
+    return Candidate(other[0], float(_evaluate(acquisition, region, other)[0]))
 
 
 def _evaluate(acquisition: Acquisition, region: Region, x: np.ndarray) -> np.ndarray:

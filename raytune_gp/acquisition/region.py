@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,12 +15,17 @@ from raytune_gp.surrogate.features import Column, snap
 
 __all__ = ["Region", "Taken", "sobol"]
 
-Taken = Callable[[np.ndarray], bool]
-"""Whether a point (d) stands for a config that must not be proposed again."""
-
 _ENUMERABLE = 1024  # regions of at most this many points are looked at whole
-_DRAWS = 1024  # random points tried before the levels are walked through
-_WALKED = 100_000  # combinations of levels tried: conditions make many of them one config
+
+
+class Taken(Protocol):
+    """The points that stand for configs that must not be proposed again."""
+
+    def flags(self, x: np.ndarray) -> np.ndarray:
+        """Whether each of the points `x` (n x d) does, n flags."""
+
+    def another(self, rng: np.random.Generator) -> np.ndarray | None:
+        """A random point (d) that does not, not settled; None where all of the region do."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +61,6 @@ class Region:
         if self.free:
             points[:, list(self.free)] = np.array(list(itertools.product(*grids)))
         return points
-
-    def unused(self, taken: Taken, rng: np.random.Generator) -> np.ndarray | None:
-        """A point (d) that is not `taken`: at random, else by walking the levels; None where all are."""
-        for point in self.settle(rng.random((_DRAWS, len(self.columns)))):
-            if not taken(point):
-                return point
-        grids = self._grids()
-        if grids is None:
-            return None
-        walk = itertools.product(*(rng.permutation(g) for g in grids))
-        for levels in itertools.islice(walk, _WALKED):
-            point = self.fixed.copy()
-            point[list(self.free)] = levels
-            if not taken(point):
-                return point
-        return None
 
     def _grids(self) -> list[Sequence[float]] | None:
         """The levels of each free column, or None where one of them is continuous."""

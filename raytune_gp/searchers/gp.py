@@ -23,6 +23,7 @@ from raytune_gp.failures import counts_against
 from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
 from raytune_gp.searchers.modelling import Known, Model, model_of
 from raytune_gp.searchers.prediction import predicted
+from raytune_gp.searchers.used import Used
 from raytune_gp.space import Dimension, Encoding, SearchSpace
 from raytune_gp.surrogate.features import Column
 from raytune_gp.surrogate.ranks import RankWarp
@@ -164,13 +165,14 @@ class GPSearcher:
         rng: np.random.Generator,
     ) -> tuple[Config, dict[str, Any]]:
         """A config and its provenance: by what is `fitted`; quasi-random where that is None or an error."""
+        used = Used(self._encoding, fixed, taken)
         outcome: Any = fitted
         if isinstance(fitted, _Fitted):
-            outcome = _attempt(lambda: self._best(fitted, fixed, taken, rng))
+            outcome = _attempt(lambda: self._best(fitted, fixed, used, rng))
         if isinstance(outcome, tuple):
             return outcome
         method = "initial" if outcome is None else f"fallback: {type(outcome).__name__}: {outcome}"
-        return self._quasi_random(ordinal, fixed, taken, rng), {"method": method}
+        return self._quasi_random(ordinal, fixed, used, rng), {"method": method}
 
     def _fit(self, memory: Mapping[str, Any] | None, rng: np.random.Generator) -> _Fitted:
         maximise = self._mode == "max"
@@ -192,13 +194,13 @@ class GPSearcher:
         self,
         fitted: _Fitted,
         fixed: Mapping[str, Any],
-        taken: set[Hashable],
+        used: Used,
         rng: np.random.Generator,
     ) -> tuple[Config, dict[str, Any]]:
         """The config of highest log-EI, and what the surrogate says of it."""
         model, region = fitted.model, self._region(fixed)
         surrogate = model.surrogate
-        candidate, improvement = fitted.batch.propose(region, lambda x: self._key(x, fixed) in taken, rng)
+        candidate, improvement = fitted.batch.propose(region, used, rng)
         point = region.masked(candidate.x[None])
         means, variances = surrogate.posterior.marginals(point)
         mean, variance = float(means[0, 0]), float(variances[0])
@@ -221,7 +223,7 @@ class GPSearcher:
         return self._encoding.decode(candidate.x[None], fixed)[0], provenance
 
     def _quasi_random(
-        self, ordinal: int, fixed: Mapping[str, Any], taken: set[Hashable], rng: np.random.Generator
+        self, ordinal: int, fixed: Mapping[str, Any], used: Used, rng: np.random.Generator
     ) -> Config:
         """Point `ordinal` of the run's Sobol sequence, or where that is taken another that is not.
 
@@ -236,8 +238,8 @@ class GPSearcher:
         if ordinal < min(self._initial, _INNER_FIRST):
             place = np.where(self._numeric, 0.5 + _INNER * (place - 0.5), place)
         point = region.settle(place)[0]
-        if self._key(point, fixed) in taken:
-            other = region.unused(lambda x: self._key(x, fixed) in taken, rng)
+        if used.flags(point[None])[0]:
+            other = used.another(rng)
             point = point if other is None else other
         return self._encoding.decode(point[None], fixed)[0]
 
@@ -249,9 +251,6 @@ class GPSearcher:
     def _active(self, x: np.ndarray) -> np.ndarray:
         """Which columns exist at points `x` (n x d)."""
         return self._encoding.active(self._encoding.decode(x)) | ~self._conditional
-
-    def _key(self, x: np.ndarray, fixed: Mapping[str, Any]) -> Hashable:
-        return self._space.key(self._encoding.decode(x[None], fixed)[0])
 
 
 def _attempt(action: Callable[[], _T]) -> _T | Exception:

@@ -59,7 +59,11 @@ class Domain(ABC):
         """The places of all values, ascending, or None where they are more than GRID_LIMIT."""
         if self.size is None or self.size > GRID_LIMIT:
             return None
-        return np.sort(self.encode(self.levels()))
+        return np.sort(self.places(np.arange(self.size)))
+
+    @abstractmethod
+    def places(self, indices: np.ndarray) -> np.ndarray:
+        """The place of each of the values with these numbers, n from 0 up; where `size` is not None."""
 
     @abstractmethod
     def levels(self) -> list[Any]:

@@ -85,6 +85,9 @@ class Choice(Domain):
         """The index of the choice at each place, from the lowest."""
         return np.argsort(self.choices) if self.is_ordered else np.arange(self.size)
 
+    def places(self, indices: np.ndarray) -> np.ndarray:
+        return self.positions[indices]
+
     def levels(self) -> list[Any]:
         return list(self.choices)
 

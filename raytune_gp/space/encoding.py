@@ -126,6 +126,40 @@ class Encoding:
                 rows[row][name] = value
         return [self.space.nested(row) for row in rows]
 
+    def keys_at(self, points: np.ndarray, fixed: Mapping[str, Any] | None = None) -> list[Hashable]:
+        """`SearchSpace.key` of the config that each point, n x d, decodes to. Raises as `decode` does."""
+        snapped, mask = self._snap(self._pinned(points, fixed or {}))
+        return self.keys(snapped, mask)
+
+    def distinct(
+        self, limit: int, rng: np.random.Generator, fixed: Mapping[str, Any] | None = None
+    ) -> np.ndarray:
+        """The places of configs that all differ, n x d: of all there are, or of `limit` chosen at random.
+
+        It goes through the columns, parents first, and branches on the values of each where it exists.
+
+        Args:
+            fixed: as in `decode`.
+        """
+        pinned = self.pin(fixed or {})
+        points, mask = np.full((1, len(self._names)), CENTRE), np.zeros((1, len(self._names)), dtype=bool)
+        for name in self.space.order:
+            if name not in self._column:
+                continue
+            column = self._column[name]
+            known = not np.isnan(pinned[column])
+            values = pinned[[column]] if known else _some_places(self._domains[column], limit, rng)
+            exists = self._holds(name, points, mask)
+            ends = np.cumsum(np.where(exists, len(values), 1))
+            total = int(ends[-1])
+            chosen = np.arange(total) if total <= limit else rng.choice(total, limit, replace=False)
+            row = np.searchsorted(ends, chosen, side="right")
+            place = chosen - np.concatenate([[0], ends])[row]
+            points, mask = points[row], mask[row]
+            points[:, column] = np.where(exists[row], values[place], CENTRE)
+            mask[:, column] = exists[row]
+        return rng.permutation(points)
+
     def snap(self, points: np.ndarray) -> np.ndarray:
         """Each point moved to the place of the config that it decodes to: `encode(decode(points))`, n x d."""
         snapped, mask = self._snap(self._checked(points))
@@ -181,6 +215,15 @@ class Encoding:
             parent = self._column[condition.parent]
             holds &= mask[:, parent] & np.isin(points[:, parent], list(condition.units))
         return holds
+
+
+def _some_places(domain: Domain, limit: int, rng: np.random.Generator) -> np.ndarray:
+    """The places of all values of `domain`, or of `limit` of them at random."""
+    if domain.size is None:
+        return np.unique(domain.snap_units(rng.random(limit)))
+    if domain.size <= limit:
+        return domain.places(np.arange(domain.size))
+    return domain.places(rng.choice(domain.size, limit, replace=False))
 
 
 def _dimension(name: str, domain: Domain) -> Dimension:

@@ -47,6 +47,9 @@ class _Floats(Domain):
     def size(self) -> int | None:
         return None if self.q is None else self._span[1] - self._span[0] + 1
 
+    def places(self, indices: np.ndarray) -> np.ndarray:
+        return self.axis.to_unit(self._multiples(self._span[0] + indices))
+
     def levels(self) -> list[float]:
         return self._multiples(np.arange(self._span[0], self._span[1] + 1, dtype=float)).tolist()
 
@@ -228,6 +231,9 @@ class Integer(Domain):
     @property
     def size(self) -> int:
         return self._span[1] - self._span[0] + 1
+
+    def places(self, indices: np.ndarray) -> np.ndarray:
+        return self._places(self._span[0] + indices)
 
     def levels(self) -> list[int]:
         return [multiple * self.q for multiple in range(self._span[0], self._span[1] + 1)]

@@ -43,8 +43,8 @@ def test_each_suggestion_is_that_of_a_batch_which_begins_with_it(
     together, pending = batch(X[:0], *weights), X[:0]
     for i in range(6):
         region = regions[i % len(regions)]
-        candidate, _ = together.propose(region, lambda _: False, np.random.default_rng(i))
-        alone, _ = batch(pending, *weights).propose(region, lambda _: False, np.random.default_rng(i))
+        candidate, _ = together.propose(region, None, np.random.default_rng(i))
+        alone, _ = batch(pending, *weights).propose(region, None, np.random.default_rng(i))
         np.testing.assert_allclose(candidate.x, alone.x, atol=1e-4)
         assert candidate.value == pytest.approx(alone.value, abs=1e-6)
         together.add(candidate.x[None])
@@ -60,8 +60,7 @@ def test_more_cells_than_pools_are_kept_get_the_same_pools_again() -> None:
     made = GreedyBatch(posterior, 1.0, np.full((1, 2), 0.5), np.empty((0, 2)))
     cells = [Region(columns, np.array([np.nan, place])) for place in columns[1].grid or ()]
     rounds = [
-        [made.propose(cell, lambda _: False, np.random.default_rng(0))[0].x.tolist() for cell in cells]
-        for _ in range(2)
+        [made.propose(cell, None, np.random.default_rng(0))[0].x.tolist() for cell in cells] for _ in range(2)
     ]
     assert rounds[0] == rounds[1]
 
@@ -89,7 +88,7 @@ def test_beside_many_points_what_is_near_is_climbed_and_the_whole_decides(
 
     def propose(seed: int, nearby_from: int) -> tuple[Candidate, LogEI]:
         monkeypatch.setattr(greedy, "_NEARBY_FROM", nearby_from)
-        return made.propose(ANYWHERE, lambda _: False, np.random.default_rng(seed))
+        return made.propose(ANYWHERE, None, np.random.default_rng(seed))
 
     monkeypatch.setattr(nearby, "_COUNT", 150)
     monkeypatch.setattr(PendingPosterior, "inverse_factor", counted)

@@ -16,6 +16,7 @@ from raytune_gp.acquisition.ascent import ascend
 from raytune_gp.acquisition.optimize import Candidate, Nearby, draw_pool
 from raytune_gp.acquisition.region import Region, Taken, sobol
 from raytune_gp.surrogate.features import Column
+from tests.acquisition.taken import Among
 
 FREE3 = np.full(3, np.nan)
 LEVELS = tuple((np.arange(5) + 0.5) / 5)
@@ -53,10 +54,6 @@ class CountingUtility(Utility):
         return super().with_gradient(x)
 
 
-def never(_: np.ndarray) -> bool:
-    return False
-
-
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
@@ -66,8 +63,8 @@ def maximise(
     region: Region,
     *,
     best: np.ndarray,
-    taken: Taken,
     rng: np.random.Generator,
+    taken: Taken | None = None,
     nearby: Nearby | None = None,
 ) -> Candidate:
     pool = draw_pool(region, best, rng)
@@ -158,7 +155,6 @@ def test_a_smooth_peak_is_found_to_four_digits() -> None:
         Utility(lambda x: -(x - peak).square().sum(1)),
         region,
         best=np.full((1, 3), 0.5),
-        taken=never,
         rng=rng(),
     )
     np.testing.assert_allclose(found.x, peak, atol=1e-4)
@@ -174,7 +170,7 @@ def mixed_utility(x: torch.Tensor) -> torch.Tensor:
 def test_discrete_columns_are_searched_and_every_answer_lies_on_its_levels() -> None:
     wide = tuple(np.linspace(0, 1, 101))
     region = Region((Column(), Column(wide), Column(LEVELS, categorical=True)), FREE3)
-    found = maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
+    found = maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), rng=rng())
     np.testing.assert_allclose(found.x, [0.31, 0.64, LEVELS[3]], atol=1e-3)
     assert found.x[1] in wide
 
@@ -190,7 +186,7 @@ def test_a_function_that_holds_nearby_is_climbed_in_its_place() -> None:
         centre = torch.from_numpy(x[0])
         return Utility(lambda p: mixed_utility(p) + 0.01 * (p - centre).square().sum(1))
 
-    found = maximise(whole, region, best=np.full((1, 3), 0.5), taken=never, rng=rng(), nearby=nearby)
+    found = maximise(whole, region, best=np.full((1, 3), 0.5), rng=rng(), nearby=nearby)
     np.testing.assert_allclose(found.x, [0.31, 0.64, LEVELS[3]], atol=0.02)
     assert found.value == pytest.approx(float(mixed_utility(torch.from_numpy(found.x[None]))[0]), rel=1e-12)
     assert len(asked) == 2
@@ -206,7 +202,7 @@ def test_those_that_the_cheap_function_leads_astray_climb_again_once_it_is_known
         seen = bool((x[:, 0] > 0.9).any())
         return truth if seen else Utility(lambda p: truth.function(p) + 10 * p[:, 0])
 
-    found = maximise(truth, region, best=np.full((1, 3), 0.35), taken=never, rng=rng(), nearby=nearby)
+    found = maximise(truth, region, best=np.full((1, 3), 0.35), rng=rng(), nearby=nearby)
     np.testing.assert_allclose(found.x, 0.3, atol=1e-3)
 
 
@@ -219,7 +215,6 @@ def test_what_is_higher_by_the_cheap_function_alone_is_given_up() -> None:
         utility,
         region,
         best=best,
-        taken=never,
         rng=rng(),
         nearby=lambda _: Utility(lambda x: (x - 0.5).square().sum(1)),
     )
@@ -232,7 +227,7 @@ def test_fixed_columns_stay_where_they_are() -> None:
     region = Region(
         (Column(), Column(), Column(LEVELS, categorical=True)), np.array([np.nan, 0.2, LEVELS[1]])
     )
-    found = maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
+    found = maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), rng=rng())
     assert found.x[1:].tolist() == [0.2, LEVELS[1]]
     assert found.x[0] == pytest.approx(0.31, abs=1e-3)
 
@@ -250,7 +245,7 @@ def test_a_child_counts_only_where_its_parent_has_it() -> None:
         return torch.where(torch.isnan(x[:, 1]), 1.0, child) - 0.1 * x[:, 0]
 
     region = Region((Column(LEVELS, categorical=True), Column(conditional=True)), np.full(2, np.nan), active)
-    found = maximise(Utility(utility), region, best=np.array([[LEVELS[0], 0.5]]), taken=never, rng=rng())
+    found = maximise(Utility(utility), region, best=np.array([[LEVELS[0], 0.5]]), rng=rng())
     np.testing.assert_allclose(found.x, [LEVELS[1], 0.8], atol=1e-3)
 
 
@@ -262,7 +257,7 @@ def test_small_regions_are_searched_whole_until_nothing_is_left() -> None:
             Utility(lambda x: x.sum(1)),
             region,
             best=np.full((1, 2), 0.5),
-            taken=lambda x: tuple(x) in used,
+            taken=Among(used),
             rng=rng(),
         )
         assert not found.exhausted
@@ -272,36 +267,39 @@ def test_small_regions_are_searched_whole_until_nothing_is_left() -> None:
         Utility(lambda x: x.sum(1)),
         region,
         best=np.full((1, 2), 0.5),
-        taken=lambda x: tuple(x) in used,
+        taken=Among(used, another=(0.5, 0.5)),
         rng=rng(),
     )
     assert again.exhausted
     assert tuple(again.x) == used[0]
 
 
-def test_the_last_free_point_of_a_large_finite_region_is_found() -> None:
+def test_where_all_that_was_looked_at_is_taken_another_is_settled_in_the_region() -> None:
     wide = tuple(np.linspace(0, 1, 50))
     region = Region((Column(wide), Column(wide)), np.full(2, np.nan))
-    last = (wide[17], wide[31])
-    point = region.unused(lambda x: tuple(x) != last, rng())
-    assert point is not None
-    assert tuple(point) == last
-    assert region.unused(lambda _: True, rng()) is None
+    everything = list(itertools.product(wide, wide))
+    for another, exhausted in (((wide[17] + 0.001, wide[31]), False), (None, True)):
+        found = maximise(
+            Utility(lambda x: x.sum(1)),
+            region,
+            best=np.full((1, 2), 0.5),
+            taken=Among(everything, another),
+            rng=rng(),
+        )
+        assert found.exhausted is exhausted
+        assert exhausted or tuple(found.x) == (wide[17], wide[31])
 
 
 def test_a_utility_that_is_not_a_number_anywhere_still_gives_a_point() -> None:
     region = Region((Column(),) * 3, FREE3)
-    found = maximise(
-        Utility(lambda x: x.sum(1) * torch.nan), region, best=np.full((1, 3), 0.5), taken=never, rng=rng()
-    )
+    found = maximise(Utility(lambda x: x.sum(1) * torch.nan), region, best=np.full((1, 3), 0.5), rng=rng())
     assert ((found.x >= 0) & (found.x <= 1)).all()
 
 
 def test_same_seed_same_bits() -> None:
     region = Region((Column(), Column(LEVELS), Column(LEVELS, categorical=True)), FREE3)
     first, second = (
-        maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), taken=never, rng=rng())
-        for _ in range(2)
+        maximise(Utility(mixed_utility), region, best=np.full((1, 3), 0.5), rng=rng()) for _ in range(2)
     )
     np.testing.assert_array_equal(first.x, second.x)
 
