@@ -28,7 +28,8 @@ def check_fields(record: Any) -> None:
             has_lists = True
             ok = ok and all(type(item) in items for item in value)
         if not ok:
-            raise TypeError(f"{name} is {value!r:.100}")
+            wanted = " or ".join(sorted("None" if k is types.NoneType else k.__name__ for k in kinds))
+            raise TypeError(f"{name} is {value!r:.100}, and not of the type {wanted}")
     if not has_lists:
         known.sound.add(tuple(map(type, values)))
 

@@ -1,15 +1,11 @@
-"""What users say by name: what an unknown name may have meant, and parts made of a name and options."""
+"""What an unknown name may have meant."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from raytune_gp.errors import SpecError
-
-__all__ = ["make_part", "name_and_options", "near", "suggestion"]
+__all__ = ["near", "suggestion"]
 
 
 def near(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -23,53 +19,3 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     names = list(known)
     there = f"; there are {', '.join(map(repr, names[:20]))}" if names else ""
     return near(name, names) or there
-
-
-def name_and_options(
-    what: str, given: str | Mapping[str, Any], known: Iterable[str]
-) -> tuple[str, dict[str, Any]]:
-    """What `"gp"` and `{"name": "gp", "initial": 5}` say: a name in lower case, and options.
-
-    Args:
-        what: the setting's name, for messages.
-        given: the name, or a map of it and options.
-        known: the names that there are, in lower case.
-
-    Raises:
-        SpecError: the name is missing, or not one of `known`.
-    """
-    options = {"name": given} if isinstance(given, str) else dict(given)
-    names = list(known)
-    there = ", ".join(names)
-    if "name" not in options:
-        raise SpecError(
-            f"{what} is {given!r}, which lacks a name: add one of {there}, as in {{'name': {names[0]!r}, …}}"
-        )
-    name = options.pop("name")
-    if not isinstance(name, str) or name.lower() not in names:
-        raise SpecError(f"{what} is {name!r}; it must be one of {there}{near(name, names)}")
-    return name.lower(), options
-
-
-def make_part(
-    what: str, name: str, kind: type[Any], run: Mapping[str, Any], options: Mapping[str, Any]
-) -> Any:
-    """An object of class `kind`, from what the run gives to the parameters of these names, and from options.
-
-    Raises:
-        SpecError: an option that `kind` does not have, or a value of the wrong type.
-    """
-    parameters = inspect.signature(kind).parameters
-    own = [parameter for parameter in parameters if parameter not in run]
-    for option in options:
-        if option not in own:
-            fault = f"{option!r} is no option of {what} {name!r}"
-            if option in run:
-                fault += ", since the run gives it"
-            raise SpecError(f"{fault}; it takes {', '.join(own) or 'none'}{near(option, own)}")
-    given = {parameter: value for parameter, value in run.items() if parameter in parameters}
-    try:
-        return kind(**given, **options)
-    except TypeError as error:
-        said = ", ".join(f"{option}={value!r}" for option, value in options.items())
-        raise SpecError(f"{what} {name!r} cannot be made with {said or 'its defaults'}: {error}") from None

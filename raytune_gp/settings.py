@@ -21,10 +21,12 @@ from typing import Any, TypeVar
 
 from raytune_gp.callbacks import Callback
 from raytune_gp.errors import SpaceError, SpecError
+from raytune_gp.options import as_told
 from raytune_gp.patience import AUTO
 from raytune_gp.protocols import Searcher
 from raytune_gp.secrets import refuse_secrets
 from raytune_gp.space import SearchSpace
+from raytune_gp.space.plain import unboxed
 from raytune_gp.spec import UNLIMITED
 from raytune_gp.trainable.classes import WhenToSave, can_save, is_stepped
 from raytune_gp.trial import Config, Metric, Trial
@@ -67,11 +69,19 @@ class CheckpointConfig:
     checkpoint_at_end: bool | None = None
 
     def __post_init__(self) -> None:
+        for number in ("num_to_keep", "checkpoint_frequency"):
+            object.__setattr__(self, number, unboxed(getattr(self, number)))
         order, keep = self.checkpoint_score_order, self.num_to_keep
         if order not in ("max", "min"):
             raise SpecError(f'checkpoint_score_order is {order!r}; it must be "max" or "min"')
         if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
             raise SpecError(f"num_to_keep is {keep!r}; it must be at least 1, or None to keep all")
+        score = self.checkpoint_score_attribute
+        if score is not None and not (isinstance(score, str) and score):
+            raise SpecError(
+                f"checkpoint_score_attribute is {score!r}; it must be the name of a metric, or None to keep "
+                f"the newest"
+            )
         often, at_end = self.checkpoint_frequency, self.checkpoint_at_end
         if isinstance(often, bool) or not isinstance(often, int) or often < 0:
             raise SpecError(f"checkpoint_frequency is {often!r}; it must be 0, for never, or more")
@@ -147,8 +157,8 @@ _T = TypeVar("_T")
 
 
 def check_allowed(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    """Raise SpecError unless `value` is one of `allowed`."""
-    if value not in allowed:
+    """Raise SpecError unless `value` is one of `allowed`, and no number for a bool."""
+    if not any(type(value) is type(a) and value == a for a in allowed):
         shown = " or ".join(f'"{a}"' if isinstance(a, str) else repr(a) for a in allowed)
         raise SpecError(f"{name} is {value!r}; it must be {shown}")
 
@@ -205,9 +215,9 @@ def default_name(trainable: Any) -> str:
     return check_name(f"{base.lstrip('._-') or 'run'}_{suffix}")
 
 
-def seconds(budget: float | datetime.timedelta | None) -> float | None:
-    """A time budget in seconds."""
-    return budget.total_seconds() if isinstance(budget, datetime.timedelta) else budget
+def seconds(budget: Any) -> Any:
+    """A time in seconds, as a number of Python's."""
+    return budget.total_seconds() if isinstance(budget, datetime.timedelta) else unboxed(budget)
 
 
 def resolve_stop(stop: Any, space: SearchSpace) -> tuple[dict[str, float], UserStopper | None]:
@@ -215,6 +225,7 @@ def resolve_stop(stop: Any, space: SearchSpace) -> tuple[dict[str, float], UserS
     if stop is None:
         return {}, None
     if isinstance(stop, Mapping):
+        stop = as_told(stop)
         for name, value in stop.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not (abs(value) <= sys.float_info.max or value in (math.inf, -math.inf)):
@@ -257,6 +268,7 @@ def total_trials(num_samples: int | None, space: SearchSpace, searcher: Searcher
     """
     cells = len(space.grid_cells())
     most = guesses + len(searcher) if isinstance(searcher, Sized) else None
+    num_samples = unboxed(num_samples)
     if num_samples is None:
         return cells if most is None else most
     if num_samples == UNLIMITED:
@@ -288,6 +300,12 @@ def make_callbacks(callbacks: Any) -> list[Any]:
     for callback in found:
         if isinstance(callback, type):
             raise SpecError(f"callbacks has the class {callback.__name__}: make one, {callback.__name__}()")
+        if inspect.isroutine(callback):
+            raise SpecError(
+                f"callbacks has the function {callback.__qualname__}, which nothing would call: write a "
+                f"subclass of tune.Callback with a method such as on_trial_result(self, iteration, trials, "
+                f"trial, result)"
+            )
     return found
 
 

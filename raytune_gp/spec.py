@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ class ExperimentSpec:
         for metric in self.metrics:
             self._require(metric.mode in ("max", "min"), "mode", metric.mode, '"max" or "min"')
         self._require(
-            self.num_samples == UNLIMITED or self.num_samples >= 1,
+            self.num_samples == UNLIMITED or _is_whole(self.num_samples, 1),
             "num_samples",
             self.num_samples,
             "at least 1, or -1 for no bound",
@@ -104,11 +105,12 @@ class ExperimentSpec:
         )
         times = {
             "time_budget_s": self.time_budget_s,
-            "grace_period_s": self.grace_s,
             "trial_timeout_s": self.trial_timeout_s,
         }
         for name, value in times.items():
-            self._require(value is None or _is_time(value), name, value, "a positive number of seconds")
+            expected = "a positive number of seconds, or None for no limit"
+            self._require(value is None or _is_time(value), name, value, expected)
+        self._require(_is_time(self.grace_s), "grace_period_s", self.grace_s, "a positive number of seconds")
         patience = self.report_timeout_s
         self._require(
             patience is None or patience == AUTO or _is_time(patience),
@@ -123,7 +125,7 @@ class ExperimentSpec:
             "0 or more, or -1 for no bound",
         )
         self._require(
-            self.keep_checkpoints is None or self.keep_checkpoints >= 1,
+            self.keep_checkpoints is None or _is_whole(self.keep_checkpoints, 1),
             "num_to_keep",
             self.keep_checkpoints,
             "at least 1, or None to keep all",
@@ -174,6 +176,13 @@ class ExperimentSpec:
         spec = cls(**known)
         check_fields(spec)
         return spec
+
+    def as_read(self) -> ExperimentSpec:
+        """This spec as a reader of its journal gets it. Raises SpecError for what a journal cannot hold."""
+        try:
+            return self.from_json(json.loads(json.dumps(self.to_json())))
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"these settings cannot be kept in the journal: {error}") from None
 
     def changed(self, changes: Mapping[str, Any]) -> ExperimentSpec:
         """The spec with `changes` (JSON values) made."""

@@ -44,6 +44,7 @@ from raytune_gp.settings import (
 )
 from raytune_gp.space import SearchSpace, domains
 from raytune_gp.space.domains import *  # noqa: F403  # the one list of their names is there
+from raytune_gp.space.plain import unboxed
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.storage.artifacts import Checkpoint
 from raytune_gp.trainable.classes import Trainable
@@ -151,7 +152,7 @@ def run(
     name: str | None = None,
     seed: int = 0,
     storage_path: str | Path | None = None,
-    journal: str | None = None,
+    journal: str | Path | None = None,
     checkpoint_config: CheckpointConfig | None = None,
     max_failures: int = 0,
     fail_fast: bool = False,
@@ -236,6 +237,7 @@ def run(
     if resume and name is None:
         raise SpecError("resume needs the name of the run to go on with: give name=…")
     space = SearchSpace(config or {})
+    seed = unboxed(seed)
     searcher, searcher_about = resolve_searcher(search_alg, space, target, seed)
     make_scheduler, scheduler_about = resolve_scheduler(scheduler, target)
     criteria, stopper = resolve_stop(stop, space)
@@ -263,17 +265,17 @@ def run(
         num_samples=total_trials(num_samples, space, searcher, len(guesses)),
         scope=scope,
         seed=seed,
-        max_concurrent_trials=max_concurrent_trials,
+        max_concurrent_trials=unboxed(max_concurrent_trials),
         resources=demand.resources,
         bundles=list(demand.bundles),
         placement_strategy=demand.strategy,
         time_budget_s=seconds(time_budget_s),
         stop=criteria,
-        max_failures=max_failures,
+        max_failures=unboxed(max_failures),
         fail_fast=fail_fast,
         trial_timeout_s=seconds(trial_timeout_s),
-        report_timeout_s=report_timeout_s,
-        grace_s=grace_period_s,
+        report_timeout_s=seconds(report_timeout_s),
+        grace_s=seconds(grace_period_s),
         keep_checkpoints=checkpoints.num_to_keep,
         checkpoint_metric=checkpoints.metric,
         storage_path=absolute_storage_path(storage_path or default_storage_path()),
@@ -284,7 +286,7 @@ def run(
         points_to_evaluate=[space.to_json(guess) for guess in guesses],
         fingerprints=fingerprints(trainable, space),
         run_file=dict(run_file or {}),
-    )
+    ).as_read()
     return Launch(
         spec=spec,
         trainable=trainable,
@@ -305,7 +307,7 @@ def run(
 def attach(
     name: str,
     *,
-    journal: str | None = None,
+    journal: str | Path | None = None,
     callbacks: Sequence[Callback] | None = None,
     verbose: int = 1,
     raise_on_failed_trial: bool = False,

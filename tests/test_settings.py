@@ -284,6 +284,7 @@ def test_guesses_are_checked_and_copied() -> None:
     [
         (lambda: CheckpointConfig(num_to_keep=0), "num_to_keep is 0; it must be at least 1, or None to keep"),
         (lambda: CheckpointConfig(num_to_keep=1.5), "num_to_keep is 1.5"),  # type: ignore[arg-type]
+        (lambda: CheckpointConfig(2, 3), "checkpoint_score_attribute is 3; it must be the name of a"),  # type: ignore[arg-type]
         (lambda: CheckpointConfig(None, "loss", "best"), "checkpoint_score_order is 'best'; it must be"),
     ],
 )
@@ -355,6 +356,8 @@ def test_a_storage_path_is_the_same_for_processes_that_work_elsewhere(
         ({"time_budget_s": 0}, "time_budget_s is 0; it must be a positive number of seconds"),
         ({"time_budget_s": float("inf")}, "time_budget_s is inf"),
         ({"grace_period_s": -1}, "grace_period_s is -1; it must be a positive number of seconds"),
+        ({"grace_period_s": None}, "grace_period_s is None; it must be a positive number of seconds"),
+        ({"report_timeout_s": "never"}, "report_timeout_s is 'never'; it must be a positive number"),
         ({"max_failures": -2}, "max_failures is -2; it must be 0 or more, or -1"),
         ({"max_failures": "3"}, "max_failures is '3'"),
         ({"max_concurrent_trials": 1.5}, "max_concurrent_trials is 1.5"),
@@ -363,6 +366,10 @@ def test_a_storage_path_is_the_same_for_processes_that_work_elsewhere(
         ({"metric": ["score"]}, r"metric is \['score'\]; it must be the name of one metric"),
         ({"storage_path": 3}, "storage_path is 3; it must be a directory, or a URI"),
         ({"resume": "AUTO", "name": "a"}, r"resume is 'AUTO'; it must be False or True or \"auto\""),
+        ({"fail_fast": 1}, "fail_fast is 1; it must be False or True"),
+        ({"journal": 3}, "journal is 3; it must be the URL of a database, or the path"),
+        ({"seed": 2.0}, "seed is 2.0"),
+        ({"search_alg": {"name": "random", "note": {1}}}, "'note' is no option"),
         ({"fail_fast": "raise"}, "fail_fast is 'raise'; it must be False or True"),
         ({"verbose": "no"}, "verbose is 'no'; it must be 0 for silence"),
         (
@@ -370,6 +377,7 @@ def test_a_storage_path_is_the_same_for_processes_that_work_elsewhere(
             r"checkpoint_config is .*; it must be a tune.CheckpointConfig\(",
         ),
         ({"callbacks": tune.Callback()}, r"callbacks is <.*; it must be a list, such as \[Callback\(\)\]"),
+        ({"callbacks": [print]}, "callbacks has the function print, which nothing would call: write a"),
         ({"callbacks": [tune.Callback]}, r"callbacks has the class Callback: make one, Callback\(\)"),
         (
             {"config": {"m": {"lr": uniform}}},
@@ -390,6 +398,35 @@ def test_a_run_that_cannot_be_leaves_no_trace(given: dict[str, Any], message: st
     with pytest.raises((SpecError, SpaceError), match=message):
         tune.run(train, **settings)
     assert not Path(run_settings["journal"].removeprefix("sqlite:///")).exists()
+
+
+def test_numbers_of_numpy_are_taken_as_pythons(run_settings: Any) -> None:
+    def best(config: Any) -> None:
+        tune.report({"score": config["x"]})
+
+    three: Any = np.int64(3)
+    minute: Any = np.float32(60)
+    results = tune.run(
+        best,
+        config={"x": uniform(0, 1)},
+        metric="score",
+        mode="max",
+        num_samples=three,
+        max_concurrent_trials=three,
+        max_failures=three,
+        seed=three,
+        resources_per_trial={"cpu": np.float64(1)},
+        time_budget_s=minute,
+        grace_period_s=three,
+        search_alg={"name": "gp", "initial": three},
+        scheduler={"name": "median", "grace_period": three},
+        stop={"score": np.float32(2)},
+        checkpoint_config=CheckpointConfig(num_to_keep=three),
+        executor="inline",
+        **{**run_settings, "journal": Path(run_settings["journal"].removeprefix("sqlite:///"))},
+    )
+    assert len(results) == 3
+    assert not results.errors
 
 
 @pytest.mark.parametrize(

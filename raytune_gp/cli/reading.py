@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raytune_gp.cli.journals import JournalOption, NameArgument, find_trial, open_journal, replay
-from raytune_gp.errors import FINAL, JournalError
+from raytune_gp.errors import FINAL, JournalError, RaytuneError
 
 if TYPE_CHECKING:
     from raytune_gp.events import Event
@@ -35,15 +35,25 @@ def list_runs(
     from raytune_gp.analysis.summary import summary
     from raytune_gp.cli.output import print_json
 
+    facts, unread = [], []
     with open_journal(journal) as opened:
-        states = [replay(opened, row.name) for row in opened.runs()[-last:]]
-    facts = [{**summary(state), "last_event_at": state.now} for state in states]
+        for row in opened.runs()[-last:]:
+            try:
+                state = replay(opened, row.name)
+            except RaytuneError as error:  # the others can be read
+                unread.append(f"run {row.name!r} cannot be read: {error}")
+            else:
+                facts.append({**summary(state), "last_event_at": state.now})
     if json:
         print_json(facts)
     elif facts:
         _print_runs(facts)
-    else:
+    elif not unread:
         typer.echo("the journal holds no run yet", err=True)
+    for fault in unread:
+        typer.echo(f"raytune-gp: {fault}", err=True)
+    if unread:
+        raise typer.Exit(1)
 
 
 def _print_runs(facts: list[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ from raytune_gp.execution.growth import has_autoscaler, is_settling
 from raytune_gp.execution.labels import check_selector
 from raytune_gp.execution.placement import Demand, Node, amounts, whole_trials
 from raytune_gp.packing import AUTO
+from raytune_gp.space.plain import unboxed
 from raytune_gp.trainable.parameters import PlacementGroupFactory
 
 __all__ = [
@@ -53,6 +54,7 @@ def check_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
             plain.update(amount)
         else:
             plain[name.lower() if name.lower() in _NAMES else name] = amount
+    plain = {name: unboxed(amount) for name, amount in plain.items()}
     for name, amount in plain.items():
         if name == _ACCELERATOR:
             _require(isinstance(amount, str), name, amount, 'a name such as "A100"')

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raytune_gp.errors import SpecError
-from raytune_gp.naming import make_part, name_and_options
+from raytune_gp.options import as_told, make_part, name_and_options
 from raytune_gp.protocols import Scheduler
 from raytune_gp.schedulers.fifo import FIFOScheduler
 from raytune_gp.schedulers.median import MedianStoppingRule
@@ -51,7 +51,7 @@ def resolve_scheduler(
         name, options = name_and_options("scheduler", scheduler, _CLASSES)
         make = functools.partial(make_scheduler, name, metric, options)
         make()
-        return make, dict(scheduler)
+        return make, as_told(scheduler)
     needed = ("on_result", "apply", "next_to_resume", "rule")
     lacks = [name for name in needed if not hasattr(scheduler, name)]
     if lacks or isinstance(scheduler, type):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raytune_gp.errors import SpecError
-from raytune_gp.naming import make_part, name_and_options
+from raytune_gp.options import as_told, make_part, name_and_options
 from raytune_gp.protocols import Searcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Metric
@@ -71,7 +71,7 @@ def resolve_searcher(
         search_alg = {"name": search_alg}
     if isinstance(search_alg, Mapping):
         name, options = name_and_options("search_alg", search_alg, SEARCHERS)
-        return make_searcher(name, space, metric, seed=seed, options=options), dict(search_alg)
+        return make_searcher(name, space, metric, seed=seed, options=options), as_told(search_alg)
     if isinstance(search_alg, type) or not isinstance(search_alg, Searcher):
         raise SpecError(
             f"search_alg is {search_alg!r}; it must be a name such as 'gp', or an object with uses_results, "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from raytune_gp.errors import JournalError
+from raytune_gp.errors import JournalError, SpecError
 from raytune_gp.storage.mounts import network_file_system
 
 __all__ = [
@@ -93,12 +93,17 @@ def client_environment(url: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("PG")}
 
 
-def absolute_url(url: str, directory: str | Path = "") -> str:
+def absolute_url(url: str | Path, directory: str | Path = "") -> str:
     """`url` with the path of an SQLite file made absolute: processes that work elsewhere open it too.
 
     What is no URL is the path of an SQLite file. A relative path begins at `directory`, by default the
-    working directory.
+    working directory. Raises SpecError for what is neither text nor a path.
     """
+    if not isinstance(url, str | Path):
+        raise SpecError(
+            f"journal is {url!r}; it must be the URL of a database, or the path of an SQLite file"
+        )
+    url = str(url)
     whole = url if "://" in url else f"sqlite:///{url}"
     try:
         file = sqlite_file(whole, directory)

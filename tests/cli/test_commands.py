@@ -369,6 +369,19 @@ def test_list_as_table_and_json(command: Command, done: Path) -> None:
     assert [f["name"] for f in strict(command("list", "--last", 1, "--json").stdout)] == ["second"]
 
 
+def test_list_names_a_run_that_cannot_be_read_and_lists_the_others(
+    command: Command, done: Path, tmp_path: Path
+) -> None:
+    odd = {**ExperimentSpec("odd", (Metric("score", "max"),)).to_json(), "fail_fast": 1}
+    journal = SQLJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal.create_run("odd", RunCreated(time.time(), odd))
+    journal.close()
+    result = command("list", "--json")
+    assert [f["name"] for f in strict(result.stdout)] == ["first"]
+    assert result.exit_code == 1
+    assert re.search("raytune-gp: .*'odd'.*fail_fast is 1, and not of the type bool", result.stderr)
+
+
 def test_list_of_an_empty_journal(command: Command, tmp_path: Path) -> None:
     SQLJournal(f"sqlite:///{tmp_path / 'journal.db'}").close()
     assert strict(command("list", "--json").stdout) == []

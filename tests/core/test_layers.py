@@ -26,7 +26,7 @@ LAYERS = (
     ("due", "crew", "suggestions", "unheard", "transitions", "state"),
     ("snapshots",),
     ("space",),
-    ("protocols",),
+    ("protocols", "options"),
     ("surrogate",),
     ("acquisition",),
     ("storage",),
@@ -86,7 +86,7 @@ PURE = frozenset(
             "state",
             "snapshots",
         ),
-        *("protocols", "unreported", "advice", "endings", "planning", "experiment"),
+        *("protocols", "options", "unreported", "advice", "endings", "planning", "experiment"),
         *("space", "surrogate", "acquisition", "searchers", "schedulers"),
     }
 )
