@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from raytune_gp.state import RunState
-from raytune_gp.unreported import idle_criteria
+from raytune_gp.unreported import idle_criteria, unranked_checkpoints
 
 __all__ = ["warnings_of"]
 
@@ -18,6 +18,9 @@ def warnings_of(state: RunState, told: Set[str] = frozenset()) -> dict[str, str]
     """
     untold = [name for name in state.spec.stop if f"stop {name}" not in told]
     warnings = {f"stop {name}": warning for name, warning in idle_criteria(state, untold).items()}
+    unranked = None if "checkpoints" in told else unranked_checkpoints(state)
+    if unranked is not None:
+        warnings["checkpoints"] = unranked
     unshared = state.packing.warning(state.spec.resources, len(state.observations))
     if unshared is not None:
         warnings["gpu"] = unshared

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Container, Set
 from dataclasses import dataclass, field
 
 from raytune_gp.spec import ExperimentSpec
-from raytune_gp.trial import CheckpointRecord, Trial
+from raytune_gp.trial import CheckpointRecord, Metric, Trial
 
 __all__ = ["Loans", "checkpoint_value", "kept_checkpoints", "needed_checkpoints"]
 
@@ -53,29 +54,33 @@ def needed_checkpoints(trial: Trial) -> frozenset[str]:
 
 def checkpoint_value(trial: Trial, spec: ExperimentSpec, step: int) -> float | None:
     """The value that the checkpoint of `step` is ranked by; None where there is none, or it is NaN."""
-    metric = spec.checkpoint_metric or spec.metric
-    column = trial.history.columns.get(metric.name)
-    if column is None:
+    return _value(trial, spec.checkpoint_metric or spec.metric, step)
+
+
+def _value(trial: Trial, metric: Metric, step: int) -> float | None:
+    column, steps = trial.history.columns.get(metric.name), trial.history.steps
+    position = bisect_right(steps, step) - 1
+    if column is None or position < 0 or steps[position] != step or math.isnan(column[position]):
         return None
-    for position in range(len(trial.history) - 1, -1, -1):
-        if trial.history.steps[position] == step:
-            return None if math.isnan(column[position]) else column[position]
-    return None
+    return column[position]
 
 
 def kept_checkpoints(trial: Trial, spec: ExperimentSpec, borrowed: Container[str]) -> list[CheckpointRecord]:
     """The trial's checkpoints that stay, in order; `borrowed` are the paths that trials go on from.
 
-    Those that came after the decision to end the trial are the first to go.
+    Those that came after the decision to end the trial are the first to go. Where the trial has not reported
+    the metric to rank them by, whose name may have a slip in it, the run's own ranks them.
     """
     checkpoints, limit = trial.checkpoints, spec.keep_checkpoints
     if limit is None or len(checkpoints) <= limit:
         return checkpoints
-    sign = -1.0 if (spec.checkpoint_metric or spec.metric).mode == "max" else 1.0
+    metric = spec.checkpoint_metric
+    if metric is not None and metric.name not in trial.history.columns:
+        metric = spec.metric
 
     def rank(checkpoint: CheckpointRecord) -> tuple[bool, float, int]:
-        ranked = spec.checkpoint_metric is not None and checkpoint.value is not None
-        score = sign * checkpoint.value if ranked and checkpoint.value is not None else math.inf
+        value = None if metric is None else _value(trial, metric, checkpoint.step)
+        score = math.inf if metric is None or value is None else -value if metric.mode == "max" else value
         return (not trial.counts(checkpoint.step), score, -checkpoint.step)
 
     newest = trial.checkpoint

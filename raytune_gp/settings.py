@@ -57,7 +57,8 @@ class CheckpointConfig:
     """Which checkpoints of each trial stay: Ray's fields.
 
     The newest always stays; beside it, up to `num_to_keep` in all, those with the best
-    `checkpoint_score_attribute` (a metric) in `checkpoint_score_order`, or the newest ones without it.
+    `checkpoint_score_attribute` (a metric) in `checkpoint_score_order`, or the newest ones without it. The
+    run's own metric ranks those of a trial that does not report it.
     Class trainables are saved each `checkpoint_frequency` steps (0: never) and, if `checkpoint_at_end`, at
     their last one; functions give checkpoints to `tune.report`.
     """

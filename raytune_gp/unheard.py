@@ -30,8 +30,8 @@ class Unheard:
 
     `metrics` are those to optimise that no trial ever reported as a number; `silent`, as long as there are
     any, the lowest numbers, ascending, of at most `MOST` trials that are through without: ended, or paused by
-    a scheduler that ranks them. `criteria` are the names of stop criteria that no trial has reported as a
-    number, or as true or false.
+    a scheduler that ranks them. `criteria` are the names of stop criteria, and of what checkpoints are
+    ranked by, that no trial has reported as a number, or as true or false.
     """
 
     metrics: set[str] = field(default_factory=set)
@@ -43,6 +43,8 @@ class Unheard:
         self.silent.clear()
         self.metrics = {metric.name for metric in spec.metrics}
         self.criteria = set(spec.stop)
+        if spec.checkpoint_metric is not None:
+            self.criteria.add(spec.checkpoint_metric.name)
         for trial in trials:
             self.heard(trial)
 

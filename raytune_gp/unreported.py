@@ -14,7 +14,7 @@ from raytune_gp.state import RunState
 from raytune_gp.trial import Trial, TrialStatus
 from raytune_gp.unheard import MOST
 
-__all__ = ["idle_criteria", "never_reported", "reported_instead"]
+__all__ = ["idle_criteria", "never_reported", "reported_instead", "unranked_checkpoints"]
 
 FEWEST = 3
 """Between this and `MOST`, so many trials as run side by side must have been heard to the end. A config that
@@ -73,12 +73,30 @@ def idle_criteria(state: RunState, names: Iterable[str] | None = None) -> dict[s
 
 
 def _idle(name: str, heard: Trial) -> str:
-    count, instead = len(heard.history), reported_instead(name, [heard], frozenset())
     return (
         f"stop has {name!r}, which no trial has reported so far, so that it ends none. To put it right, end "
-        f"the run and resume it with the right stop. Trial {heard.number} made {count} "
-        f"report{'s' if count > 1 else ''}, of {instead}"
+        f"the run and resume it with the right stop. {_reports(name, heard)}"
     )
+
+
+def unranked_checkpoints(state: RunState) -> str | None:
+    """What to say where no trial reports what its checkpoints are to be ranked by, as `idle_criteria`."""
+    metric, instead = state.spec.checkpoint_metric, state.spec.metric
+    if metric is None or metric.name not in state.unheard.criteria:
+        return None
+    heard = next((trial for trial in state.trials.values() if _has_said_all(trial)), None)
+    if heard is None:
+        return None
+    return (
+        f"checkpoint_score_attribute is {metric.name!r}, which no trial has reported so far: checkpoints are "
+        f"ranked by {instead.name!r} ({instead.mode}) instead. To put it right, end the run and resume it "
+        f"with the right one. {_reports(metric.name, heard)}"
+    )
+
+
+def _reports(wanted: str, heard: Trial) -> str:
+    count, instead = len(heard.history), reported_instead(wanted, [heard], frozenset())
+    return f"Trial {heard.number} made {count} report{'s' if count > 1 else ''}, of {instead}"
 
 
 def _has_said_all(trial: Trial) -> bool:

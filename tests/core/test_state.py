@@ -145,7 +145,7 @@ def kept(bench: Bench) -> list[int]:
         ({"keep_checkpoints": 2}, [4, 5]),
         ({"keep_checkpoints": 2, "checkpoint_metric": Metric("score")}, [2, 5]),
         ({"keep_checkpoints": 3, "checkpoint_metric": Metric("score", "min")}, [1, 4, 5]),
-        ({"keep_checkpoints": 2, "checkpoint_metric": Metric("absent")}, [4, 5]),
+        ({"keep_checkpoints": 2, "checkpoint_metric": Metric("absent", "min")}, [2, 5]),
     ],
 )
 def test_the_newest_and_the_best_checkpoints_are_kept(

@@ -19,9 +19,9 @@ from raytune_gp.experiment import Experiment
 from raytune_gp.protocols import Continue, Decision, Pause, Stop
 from raytune_gp.schedulers import FIFOScheduler
 from raytune_gp.status import RunStatus
-from raytune_gp.trial import Config, Trial, TrialStatus
+from raytune_gp.trial import Config, Metric, Trial, TrialStatus
 from raytune_gp.unheard import MOST, Unheard
-from raytune_gp.unreported import MANY, idle_criteria
+from raytune_gp.unreported import MANY, idle_criteria, unranked_checkpoints
 from tests.core.bench import Bench, kinds
 from tests.support import Simulation, make_spec, replayed
 
@@ -288,6 +288,19 @@ def test_a_stop_criterion_that_no_trial_reports_is_told_of_when_one_is_through(m
     assert idle_criteria(bench.state) == {"Score": first}
     bench.tell(msg.Resume({"stop": {"score": 0.9, "scale": 1}}))
     assert idle_criteria(bench.state) == {}
+
+
+def test_a_metric_to_rank_checkpoints_by_that_no_trial_reports_is_told_of(make_bench: Make) -> None:
+    bench = make_bench(num_samples=9, keep_checkpoints=2, checkpoint_metric=Metric("acuracy")).running()
+    assert unranked_checkpoints(bench.state) is None
+    one_more(bench, score=0.5, accuracy=0.7)
+    assert unranked_checkpoints(bench.state) == (
+        "checkpoint_score_attribute is 'acuracy', which no trial has reported so far: checkpoints are ranked "
+        "by 'score' (max) instead. To put it right, end the run and resume it with the right one. Trial 0 "
+        "made 1 report, of accuracy, score, training_iteration; did you mean 'accuracy'?"
+    )
+    bench.tell(msg.Resume({"checkpoint_metric": {"name": "accuracy", "mode": "max"}}))
+    assert unranked_checkpoints(bench.state) is None
 
 
 def test_a_trial_that_nothing_ends_tells_of_a_criterion_by_its_many_reports(make_bench: Make) -> None:
