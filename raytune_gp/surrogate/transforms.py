@@ -21,7 +21,7 @@ _POWERS = (-1.0, 3.0)  # 1 is the identity; the interval is symmetric about it, 
 _WINSOR = 3.0  # bad values end this many deviations of the good half below the median
 _FEWEST = 4  # values below which a power cannot be told from chance
 _EDGE = 1e-3  # keeps the inverse finite beyond the transform's range
-_LIMIT = 1e150  # a larger metric is taken as this: its square is still finite
+_LARGEST = float(np.finfo(float).max)
 
 
 def yeo_johnson(values: np.ndarray, power: float) -> np.ndarray:
@@ -73,10 +73,13 @@ class Warp(ABC):
 
 @dataclass(frozen=True)
 class OutputWarp(Warp):
-    """A fitted warp: sign · metric, max(·, floor), (· - centre) / spread, power, (· - mean) / deviation."""
+    """A fitted warp: sign · metric, max(·, floor), (· / 2^exponent - centre) / spread, power, and
+    (· - mean) / deviation. The exponent keeps the squares of any metrics finite, and above 0.
+    """
 
     sign: float
     floor: float
+    exponent: int
     centre: float
     spread: float
     power: float
@@ -86,21 +89,23 @@ class OutputWarp(Warp):
     @classmethod
     def fit(cls, values: np.ndarray, *, maximise: bool) -> OutputWarp:
         sign = 1.0 if maximise else -1.0
-        finite = np.clip(sign * values[np.isfinite(values)], -_LIMIT, _LIMIT)
+        finite = sign * values[np.isfinite(values)]
         if not len(finite):
             raise ValueError(f"none of the {len(values)} values is finite: a warp needs at least one")
         floor = _winsor_floor(finite)
         clipped = np.maximum(finite, floor)
+        exponent = int(np.frexp(np.abs(clipped).max())[1])
+        clipped = np.ldexp(clipped, -exponent)
         centre, spread = float(clipped.mean()), _spread(clipped)
         scaled = (clipped - centre) / spread
         power = _fit_power(scaled)
         warped = yeo_johnson(scaled, power)
-        return cls(sign, floor, centre, spread, power, float(warped.mean()), _spread(warped))
+        return cls(sign, floor, exponent, centre, spread, power, float(warped.mean()), _spread(warped))
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         good = np.isfinite(values)
-        oriented = np.clip(self.sign * values[good], -_LIMIT, _LIMIT)
-        scaled = (np.maximum(oriented, self.floor) - self.centre) / self.spread
+        oriented = _times_power_of_two(np.maximum(self.sign * values[good], self.floor), -self.exponent)
+        scaled = (oriented - self.centre) / self.spread
         warped = (yeo_johnson(scaled, self.power) - self.mean) / self.deviation
         targets = np.full(len(values), warped.min() if len(warped) else 0.0)
         targets[good] = warped
@@ -113,11 +118,19 @@ class OutputWarp(Warp):
 
     def backward(self, targets: np.ndarray) -> np.ndarray:
         scaled = yeo_johnson_inverse(self.mean + self.deviation * targets, self.power)
-        return self.sign * (self.centre + self.spread * scaled)
+        return self.sign * _times_power_of_two(self.centre + self.spread * scaled, self.exponent)
+
+
+def _times_power_of_two(values: np.ndarray, exponent: int) -> np.ndarray:
+    """`values` · 2^`exponent`, exactly; what would be infinite is the largest number there is."""
+    with np.errstate(over="ignore"):
+        return np.clip(np.ldexp(values, exponent), -_LARGEST, _LARGEST)
 
 
 def _winsor_floor(values: np.ndarray) -> float:
     """Where bad values are cut off: below the median by `_WINSOR` deviations of the good half about it."""
+    if np.abs(values).max() > _LARGEST / 16:  # differences must stay finite
+        return max(16.0 * _winsor_floor(values / 16.0), -_LARGEST)
     median = np.median(values)
     good = values[values >= median] - median
     deviation = float(np.abs(good).max() * np.sqrt(np.mean((good / (np.abs(good).max() or 1.0)) ** 2)))
