@@ -14,13 +14,13 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from raytune_gp.callbacks import Callback
-from raytune_gp.errors import SpaceError, SpecError
+from raytune_gp.errors import SpecError
 from raytune_gp.options import as_told
 from raytune_gp.patience import AUTO
 from raytune_gp.protocols import Searcher
@@ -45,7 +45,6 @@ __all__ = [
     "default_name",
     "fingerprints",
     "make_callbacks",
-    "make_guesses",
     "resolve_stop",
     "seconds",
     "total_trials",
@@ -134,7 +133,7 @@ class TuneConfig:
     max_concurrent_trials: int | None = None
     search_alg: Any = None
     scheduler: Any = None
-    points_to_evaluate: Sequence[Config] | None = None
+    points_to_evaluate: Iterable[Config] | None = None
     time_budget_s: float | datetime.timedelta | None = None
     seed: int = 0
 
@@ -277,18 +276,6 @@ def total_trials(num_samples: int | None, space: SearchSpace, searcher: Searcher
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise SpecError(f"num_samples is {num_samples!r}; it must be at least 1, or -1 for no bound")
     return num_samples * cells if most is None else min(num_samples, most)
-
-
-def make_guesses(points: Sequence[Config] | None, space: SearchSpace) -> list[Config]:
-    """The user's own guesses, checked. Raises SpaceError for one that the space does not hold."""
-    if isinstance(points, Mapping) or not isinstance(points or (), Sequence):
-        raise SpaceError(f"points_to_evaluate is {points!r}; it must be a list of configs, such as [{{…}}]")
-    for position, point in enumerate(points or ()):
-        try:
-            space.validate(point)
-        except SpaceError as error:
-            raise SpaceError(f"points_to_evaluate[{position}]: {error}") from None
-    return [dict(point) for point in points or ()]
 
 
 def make_callbacks(callbacks: Any) -> list[Any]:

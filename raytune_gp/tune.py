@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from raytune_gp.errors import SpecError, TrialInterrupted
 from raytune_gp.patience import AUTO
 from raytune_gp.schedulers import resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
+from raytune_gp.searchers.asking import make_guesses
 from raytune_gp.searchers.optimizer import Optimizer
 from raytune_gp.settings import (
     CheckpointConfig,
@@ -37,7 +38,6 @@ from raytune_gp.settings import (
     default_storage_path,
     fingerprints,
     make_callbacks,
-    make_guesses,
     resolve_stop,
     seconds,
     total_trials,
@@ -145,7 +145,7 @@ def run(
     runtime_env: Mapping[str, Any] | None = None,
     search_alg: Any = None,
     scheduler: Any = None,
-    points_to_evaluate: Sequence[Config] | None = None,
+    points_to_evaluate: Iterable[Config] | None = None,
     stop: Any = None,
     time_budget_s: float | datetime.timedelta | None = None,
     scope: str = "last",

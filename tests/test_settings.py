@@ -16,6 +16,7 @@ from raytune_gp import tune
 from raytune_gp.errors import SpaceError, SpecError, TrainableError
 from raytune_gp.schedulers import FIFOScheduler, MedianStoppingRule, make_scheduler, resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
+from raytune_gp.searchers.asking import make_guesses
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.searchers.grid import GridSearcher
 from raytune_gp.searchers.random import RandomSearcher
@@ -26,7 +27,6 @@ from raytune_gp.settings import (
     check_name,
     default_name,
     fingerprints,
-    make_guesses,
     resolve_stop,
     seconds,
     total_trials,
@@ -273,10 +273,11 @@ def test_guesses_are_checked_and_copied() -> None:
     assert guesses == given
     assert guesses[0] is not given[0]
     assert make_guesses(None, SPACE) == []
+    assert make_guesses(({"x": x} for x in (0.1, 0.2)), SPACE) == [{"x": 0.1}, {"x": 0.2}]
     with pytest.raises(SpaceError, match=r"points_to_evaluate\[0\]: 'x': 3 is not in uniform"):
         make_guesses([{"x": 3}], SPACE)
     with pytest.raises(SpaceError, match=r"points_to_evaluate is {'x': 0.5}; it must be a list of configs"):
-        make_guesses({"x": 0.5}, SPACE)  # type: ignore[arg-type]
+        make_guesses({"x": 0.5}, SPACE)  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from raytune_gp.runfile.model import RunFile, changed, load
 from raytune_gp.runfile.placed import Named, Placed
 from raytune_gp.schedulers import resolve_scheduler
 from raytune_gp.searchers import resolve_searcher
+from raytune_gp.searchers.asking import make_guesses
 from raytune_gp.secrets import refuse_secrets
 from raytune_gp.settings import (
     CheckpointConfig,
     check_name,
     default_storage_path,
-    make_guesses,
     total_trials,
 )
 from raytune_gp.space import SearchSpace

@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from raytune_gp.errors import SpaceError
 from raytune_gp.messages import Input, Suggest, Suggested, SuggestFailed
 from raytune_gp.protocols import Searcher, SuggestionRequest
 from raytune_gp.space import SearchSpace
 from raytune_gp.trial import Config, Observation, Suggestion
 
-__all__ = ["Asker"]
+__all__ = ["Asker", "make_guesses"]
 
 _RESOLVE = 1
 """Keeps the random stream of `sample_from` apart from that of the searcher."""
+
+
+def make_guesses(points: Iterable[Config] | None, space: SearchSpace) -> list[Config]:
+    """The user's own guesses (`points_to_evaluate`), checked. Raises SpaceError for one not of the space."""
+    if points is None:
+        return []
+    if isinstance(points, str | Mapping) or not isinstance(points, Iterable):
+        raise SpaceError(f"points_to_evaluate is {points!r}; it must be a list of configs, such as [{{…}}]")
+    guesses = list(points)
+    for position, guess in enumerate(guesses):
+        try:
+            space.validate(guess)
+        except SpaceError as error:
+            raise SpaceError(f"points_to_evaluate[{position}]: {error}") from None
+    return [dict(guess) for guess in guesses]
 
 
 class Asker:

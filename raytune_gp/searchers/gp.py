@@ -56,7 +56,8 @@ class GPSearcher:
         seed: the answers are a function of it, the space, the mode, the last `update` and the request.
         initial: how many suggestions, guesses of the user included, make up the start, which is the middle of
             the space, where there are no guesses, and quasi-random, the first ten in the inner three quarters
-            of each range; by default one more than there are dimensions, at least 4 and at most 10.
+            of each range; by default one more than there are dimensions, at least 4 and at most 10. As many
+            results that were told at the beginning take its place.
         device: where hyperparameters are fitted: `"cpu"`, in closed form, or `"cuda"`, where GPyTorch
             evaluates the same likelihood. A run on Ray reserves a share of a GPU for it.
     """
@@ -106,8 +107,9 @@ class GPSearcher:
         """`request.count` configs. None is finished or pending, unless everything in its grid cell is."""
         rng = np.random.default_rng([self._seed, _STREAM, request.id])
         enough = bool(self._columns) and int(np.isfinite(self._known.values).sum()) >= _FEWEST_VALUES
+        begun = len(self._known.values) >= self._initial  # by results that the user has told, perhaps
         fitted: _Fitted | Exception | None = None
-        if enough and request.start + request.count > self._initial:
+        if enough and (begun or request.start + request.count > self._initial):
             fitted = _attempt(lambda: self._fit(request.memory, rng))
         taken = set(self._taken)
         suggestions = []
@@ -115,7 +117,7 @@ class GPSearcher:
             fixed = request.fixed[i] if request.fixed else {}
             ordinal = request.start + i
             config, provenance = self._one(
-                fitted if ordinal >= self._initial else None, ordinal, fixed, taken, rng
+                fitted if begun or ordinal >= self._initial else None, ordinal, fixed, taken, rng
             )
             seen = {"pending": len(self._pending) + i, "observations": len(self._known.values)}
             suggestions.append(Suggestion(config, {**provenance, **seen}))

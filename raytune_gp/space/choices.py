@@ -51,14 +51,22 @@ class Choice(Domain):
         values = listed(self.choices, self.name)
         if not values:
             raise SpaceError(f"{self.name}([]) has nothing to choose from: give at least one value")
+        hashed: set[Any] = set()
+        others: list[Any] = []
         for position, value in enumerate(values):
             if isinstance(value, Domain):
                 raise SpaceError(
                     f"{self.name} lists the domain {value}, which nothing would draw from: give a "
                     f"hyperparameter of its own to it, in tune.when if it exists only now and then"
                 )
-            if any(is_same(value, earlier) for earlier in values[:position]):
+            hashable = _is_hashable(value)
+            listed_before = hashable and _key(value) in hashed
+            if listed_before or any(is_same(value, v) for v in (others if hashable else values[:position])):
                 raise SpaceError(f"{self.name}: {value!r} is listed twice; leave one out")
+            if hashable:
+                hashed.add(_key(value))
+            else:
+                others.append(value)
         object.__setattr__(self, "choices", values)
 
     @property
@@ -120,13 +128,13 @@ class Choice(Domain):
 
     @cached_property
     def _lookup(self) -> dict[Any, int]:
-        """The index of each hashable choice; the flag keeps True apart from 1."""
-        return {(type(v) is bool, v): i for i, v in enumerate(self.choices) if _is_hashable(v)}
+        """The index of each hashable choice by its key."""
+        return {_key(v): i for i, v in enumerate(self.choices) if _is_hashable(v)}
 
     def _find(self, value: Any) -> int | None:
         value = unboxed(value)
         try:
-            found = self._lookup.get((type(value) is bool, value))
+            found = self._lookup.get(_key(value))
         except TypeError:  # unhashable, such as a list
             found = None
         if found is not None:
@@ -202,6 +210,12 @@ class GridAxis(Choice):
 
 def _is_finite_number(value: object) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _key(value: Any) -> tuple[bool, Any]:
+    """What tells hashable choices apart: True from 1 too, and no NaN from another."""
+    is_nan = type(value) is float and math.isnan(value)
+    return type(value) is bool, math.nan if is_nan else value
 
 
 def _is_hashable(value: object) -> bool:

@@ -52,8 +52,8 @@ def unboxed(value: Any) -> Any:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two values are the same choice: equal, and not True for 1 or False for 0."""
-    if one is other:
+    """Whether two values are the same choice: equal or both NaN, and not True for 1 or False for 0."""
+    if one is other or (type(one) is type(other) is float and math.isnan(one) and math.isnan(other)):
         return True
     if isinstance(one, bool | np.bool_) != isinstance(other, bool | np.bool_):
         return False

@@ -83,7 +83,7 @@ def test_it_starts_with_one_quasi_random_design_however_it_is_asked() -> None:
 @pytest.mark.parametrize(("dimensions", "expected"), [(1, 4), (6, 7), (20, 10)])
 def test_the_start_grows_with_the_space_within_limits(dimensions: int, expected: int) -> None:
     space = SearchSpace({f"x{i}": uniform(0, 1) for i in range(dimensions)})
-    made = searcher(space, observe(space, 5, lambda c: c["x0"]))
+    made = searcher(space, observe(space, 3, lambda c: c["x0"]))
     methods = [s.provenance["method"] for s in made.suggest(SuggestionRequest(0, expected + 1)).suggestions]
     assert methods == ["initial"] * expected + ["gp"]
 

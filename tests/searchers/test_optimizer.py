@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from raytune_gp.errors import SpaceError, SpecError
 from raytune_gp.protocols import SuggestionBatch, SuggestionRequest
@@ -66,6 +67,15 @@ def test_what_is_asked_is_pending_until_it_is_told() -> None:
     assert len(optimizer.pending) == 1
 
 
+def test_results_that_are_told_at_the_beginning_take_the_place_of_a_start() -> None:
+    optimizer = Optimizer({"x": uniform(0, 1)}, mode="min")
+    for x in (0.0, 0.2, 0.6, 0.8, 1.0):
+        optimizer.tell({"x": x}, (x - 0.3) ** 2)
+    [suggestion] = optimizer.ask()
+    assert "log_ei" in suggestion.provenance
+    assert suggestion.config["x"] == pytest.approx(0.3, abs=0.1)
+
+
 def test_the_gp_steers_clear_of_the_pending() -> None:
     optimizer = Optimizer({"x": uniform(0, 1)}, seed=1)
     for _ in range(6):
@@ -102,11 +112,12 @@ def test_failures_are_observations_without_a_value(value: float | None) -> None:
     assert optimizer.best is None
 
 
-def test_numbers_of_numpy_serve() -> None:
-    optimizer, _ = spied()
-    values: tuple[Any, ...] = (np.float32(0.5), np.int64(3), np.float64(1.5))
+def test_numbers_of_numpy_and_pytorch_serve() -> None:
+    optimizer, _ = spied(seed=np.int64(3))
+    values: tuple[Any, ...] = (np.float32(0.5), np.int64(3), torch.tensor(1.5))
+    count: Any = np.int64(1)
     for value in values:
-        optimizer.tell(optimizer.ask()[0], value)
+        optimizer.tell(optimizer.ask(count)[0], value)
     assert optimizer.best is not None
     assert optimizer.best[1] == 3.0
     assert type(optimizer.best[1]) is float
@@ -209,6 +220,7 @@ def test_threads_may_share_it() -> None:
         ({"x": 0.5}, 1.0, r"lacks 'k': give all of it"),
         ({"x": 0.5, "k": 1}, "good", "value is 'good'; it must be a number, or None"),
         ({"x": 0.5, "k": 1}, True, "value is True"),
+        ({"x": 0.5, "k": 1}, torch.ones(2), "value is tensor"),
         ([0.5, 1], 1.0, "a config is a dictionary"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -361,6 +362,8 @@ WRONG: dict[str, list[Callable[[], object]]] = {
     "listed twice": [
         lambda: space.choice(["a", "b", "a"]),
         lambda: space.choice([1, 1.0]),
+        lambda: space.choice([math.nan, -math.nan]),
+        lambda: space.choice([[1], frozenset({1}), untyped({1})]),
         lambda: space.grid_search([[1], [1]]),
     ],
     "needs a list of values": [
@@ -407,3 +410,15 @@ def test_values_without_a_place_are_refused(domain: Domain, value: object, messa
 def test_values_that_compare_by_element_may_be_chosen() -> None:
     weights = [torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]), np.array([1.0, 2.0, 3.0])]
     assert Choice(tuple(weights)).contains(weights[1])
+
+
+def test_nan_among_choices_is_found_by_any_nan() -> None:
+    choices = space.choice(["none", math.nan])
+    assert choices.contains(float("nan"))
+    assert choices.index(float("nan")) == 1
+
+
+def test_long_lists_of_choices_are_made_at_once() -> None:
+    began = time.process_time()
+    assert space.choice([f"v{i}" for i in range(20_000)]).size == 20_000
+    assert time.process_time() - began < 2
