@@ -6,7 +6,7 @@
     ├── TrainableError                 a trainable that cannot be called, or used `tune.report` wrongly
     │   ├── ReportError                metrics that cannot be journalled
     │   ├── CheckpointError            a checkpoint that could not be copied or stored
-    │   ├── MetricMissingError         a program whose output has no metric
+    │   ├── MetricMissingError         a program whose output has no metric, a function that returns none
     │   └── PythonEnvError             a Python environment that could not be made on a node
     ├── RunError                       a run by name
     │   ├── RunExistsError             the name is taken
@@ -77,7 +77,7 @@ class CheckpointError(TrainableError):
 
 
 class MetricMissingError(TrainableError):
-    """A program printed nothing that the patterns of its metrics match."""
+    """A program printed nothing that the patterns of its metrics match, or a function returned no metrics."""
 
 
 class PythonEnvError(TrainableError):

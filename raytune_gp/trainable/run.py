@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from raytune_gp.errors import TrainableError, TrialInterrupted
+from raytune_gp.errors import MetricMissingError, TrainableError, TrialInterrupted
 from raytune_gp.failures import FailureKind
 from raytune_gp.secrets import without_secrets
 from raytune_gp.trainable.blame import kind_of
@@ -74,6 +74,11 @@ def run_attempt(
                 run_steps(result, session, when or WhenToSave())
             elif is_trainer(result):
                 _fit(result, session, fit)
+            elif result is not None and not session.has_reported:
+                raise MetricMissingError(
+                    f"the trainable returned {result!r:.100} and reported nothing: return a dictionary such "
+                    f'as {{"loss": 0.5}}, or call tune.report'
+                )
         outcome = Outcome("completed")
     except TrialInterrupted:
         outcome = Outcome("interrupted")
@@ -179,6 +184,14 @@ def check_trainable(trainable: Any) -> None:
             f"the trainable {trainable_name(trainable)} is a class without step(): derive it from "
             f"tune.Trainable, or give a function"
         )
+    for is_it, what, fix in (
+        (inspect.isgeneratorfunction, "yields", "have it call tune.report(…) instead of yielding results"),
+        (inspect.iscoroutinefunction, "is async", "call asyncio.run(…) in a function of one config"),
+    ):
+        if is_it(function) or is_it(getattr(function, "__call__", None)):  # noqa: B004
+            raise TrainableError(
+                f"the trainable {trainable_name(trainable)} {what}, so that a call runs none of it: {fix}"
+            )
     parameters = trainable.parameters if isinstance(trainable, Equipped) else {}
     try:
         inspect.signature(function).bind({}, **parameters)

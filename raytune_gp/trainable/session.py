@@ -353,18 +353,29 @@ def _plain_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, An
     for name, value in metrics.items():
         if not isinstance(name, str):
             raise ReportError(f"the metric name {name!r} is {type(name).__name__}; it must be a string")
+        whole = prefix + _printable(name)
         if isinstance(value, Mapping):
-            plain.update(_plain_metrics(value, f"{prefix}{name}/"))
+            found = _plain_metrics(value, f"{whole}/")
         else:
-            plain[prefix + name] = _plain(prefix + name, value)
+            found = {whole: _plain(whole, value)}
+        for twice in plain.keys() & found:
+            raise ReportError(
+                f"the metrics have {twice!r} twice, since nested ones are flattened with '/': rename one"
+            )
+        plain.update(found)
     return plain
+
+
+def _printable(text: str) -> str:
+    """`text` as a `str` proper, since the coordinator knows no subclasses, with "?" for what is no UTF-8."""
+    return str.__str__(text) if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str.__str__(value)  # a subclass of the user's would be unknown to the coordinator
+        return _printable(value)
     if isinstance(value, int):
         if abs(value) > sys.float_info.max:
             raise ReportError(f"the metric {name!r} is an integer beyond 1.8e308: report a float")

@@ -101,7 +101,17 @@ class Uploads:
     def _source(self, checkpoint: Any) -> Checkpoint:
         if self._storage is None:
             raise TrainableError("this run has no storage for checkpoints: give it a storage_path")
-        source = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(os.fspath(checkpoint))
+        if isinstance(checkpoint, Checkpoint):
+            source = checkpoint
+        elif hasattr(checkpoint, "path") and hasattr(checkpoint, "filesystem"):  # Ray's
+            source = Checkpoint(checkpoint.path, checkpoint.filesystem)
+        elif isinstance(checkpoint, str | os.PathLike) and str(checkpoint):
+            source = Checkpoint(os.fspath(checkpoint))
+        else:
+            raise TrainableError(
+                f"checkpoint is {checkpoint!r:.100}, which is no directory: save what it is to hold in one, "
+                f"and give report that"
+            )
         if source.is_local and not Path(source.path).is_dir():
             raise TrainableError(
                 f"checkpoint is {source.path!r}, which is no directory: give report a directory, or "

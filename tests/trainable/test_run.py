@@ -47,6 +47,22 @@ def test_a_returned_dictionary_is_the_last_report(bench: Bench) -> None:
     assert bench.reports[0]["x"] == 4
 
 
+@pytest.mark.parametrize("result", [0.5, "ok", [1]])
+def test_what_is_returned_instead_of_a_dictionary_is_told(bench: Bench, result: Any) -> None:
+    outcome = ended(bench, lambda config: result)
+    assert outcome.failure is FailureKind.METRIC_MISSING
+    assert outcome.error is not None
+    assert f"the trainable returned {result!r} and reported nothing: return a dictionary" in outcome.error
+
+
+def test_what_is_returned_beside_reports_is_the_users_affair(bench: Bench) -> None:
+    def train(config: Any) -> float:
+        tune.report({"x": 1})
+        return 0.5
+
+    assert ended(bench, train) == Outcome("completed")
+
+
 def test_a_failure_has_the_traceback_from_the_users_own_frames_on(bench: Bench) -> None:
     def inner() -> None:
         raise ValueError("too deep")
@@ -189,6 +205,15 @@ class Trainer:
         """Trains too."""
 
 
+class Yielding:
+    def __call__(self, config: Any) -> Any:
+        yield {"x": 1}
+
+
+async def later(config: Any) -> None:
+    """Trains one day."""
+
+
 SCRIPT = tune.Script(["python", "train.py"], {"x": "x=(.*)"})
 
 
@@ -215,6 +240,12 @@ def test_what_can_be_called_with_a_config_serves(trainable: Any) -> None:
             "the trainable is 'train.py'; it must be a function of one config, a subclass of tune.T",
         ),
         (None, "the trainable is None"),
+        (
+            Yielding().__call__,
+            "Yielding.__call__ yields, so that a call runs none of it: have it call",
+        ),
+        (Yielding(), "yields, so that a call runs none of it"),
+        (functools.partial(later), "is async, so that a call runs none of it: call asyncio.run"),
         (lambda: None, "cannot be called with one config: too many positional"),
         (lambda config, data: None, "cannot be called with one config: missing a required argument: 'data'"),
     ],

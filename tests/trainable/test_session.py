@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ray.tune import Checkpoint as RayCheckpoint
 
 from raytune_gp import tune
 from raytune_gp.errors import ReportError, TrainableError, TrialInterrupted
@@ -122,6 +123,7 @@ def test_what_was_reported_does_not_change_with_the_users_own_objects(bench: Ben
         ({3: 1.0}, "the metric name 3 is int; it must be a string"),
         ([("m", 1)], "report takes a dictionary of metrics; it was given list"),
         (0.5, "report takes a dictionary of metrics; it was given float"),
+        ({"a/b": 1, "a": {"b": 2}}, "the metrics have 'a/b' twice, since nested ones are flattened"),
     ],
 )
 def test_what_cannot_be_journalled_is_refused_and_not_said(bench: Bench, metrics: Any, message: str) -> None:
@@ -363,6 +365,26 @@ def test_what_is_no_directory_is_refused_before_anything_is_said(
     with pytest.raises(TrainableError, match="which is no directory: give report a directory"):
         bench.session.report({"x": 1}, checkpoint=path)
     assert bench.said == []
+
+
+@pytest.mark.parametrize("checkpoint", ["", {"epoch": 3}, 3, b"c"])
+def test_what_is_no_path_is_refused_before_anything_is_said(bench: Bench, checkpoint: Any) -> None:
+    with pytest.raises(TrainableError, match=f"checkpoint is {checkpoint!r}, which is no directory: save"):
+        bench.session.report({"x": 1}, checkpoint=checkpoint)
+    assert bench.said == []
+
+
+def test_a_checkpoint_of_ray_is_taken(bench: Bench, tmp_path: Path) -> None:
+    checkpoint = RayCheckpoint.from_directory(save(tmp_path / "c", "rays"))
+    bench.session.report({"x": 1}, checkpoint=checkpoint)
+    bench.session.finish()
+    (kept,) = (body for kind, body in bench.said if kind == "checkpoint")
+    assert (Path(bench.storage.path(kept["path"])) / "state").read_text() == "rays"
+
+
+def test_text_that_is_no_utf8_does_not_break_who_reads_it(bench: Bench) -> None:
+    bench.session.report({"n\udce9": "caf\udce9", "café": "é"})
+    assert (bench.reports[0]["n?"], bench.reports[0]["café"]) == ("caf?", "é")
 
 
 def test_a_checkpoint_needs_a_storage(tmp_path: Path) -> None:
