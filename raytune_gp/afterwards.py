@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from raytune_gp.errors import RunFailedError, TrialFailedError
@@ -11,8 +12,9 @@ from raytune_gp.space.plain import fresh
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState
 from raytune_gp.status import RunStatus
-from raytune_gp.storage.artifacts import Storage
+from raytune_gp.storage.artifacts import Checkpoint, Storage
 from raytune_gp.storage.urls import default_journal_url, url_for_commands
+from raytune_gp.trial import CheckpointRecord
 
 __all__ = ["command_for", "how_to_resume", "results_of"]
 
@@ -36,7 +38,7 @@ def results_of(
     results = ResultGrid(
         state,
         restore_config=restore_config,
-        checkpoint_factory=lambda record: storage.checkpoint(record.path),
+        checkpoint_factory=partial(_checkpoint, storage),
         storage_path=storage.root,
     )
     if raise_on_failed_trial and results.num_errors:
@@ -46,6 +48,10 @@ def results_of(
             f"{results.errors[0]}"
         )
     return results
+
+
+def _checkpoint(storage: Storage, record: CheckpointRecord) -> Checkpoint:
+    return storage.checkpoint(record.path)
 
 
 def how_to_resume(spec: ExperimentSpec, journal_url: str) -> str:

@@ -26,6 +26,10 @@ LOG_FILE = "log.txt"
 """What a trial printed, in its directory."""
 
 
+def _as_it_is(record: CheckpointRecord) -> CheckpointRecord:
+    return record
+
+
 class Result:
     """One trial: its config, what it reported, its checkpoints, and its error if it failed.
 
@@ -160,7 +164,7 @@ class ResultGrid:
         state: RunState,
         *,
         restore_config: Callable[[Mapping[str, Any]], Config] = fresh,
-        checkpoint_factory: Callable[[CheckpointRecord], Any] = lambda record: record,
+        checkpoint_factory: Callable[[CheckpointRecord], Any] = _as_it_is,
         storage_path: str = "",
     ):
         self.state = state
@@ -224,12 +228,16 @@ class ResultGrid:
         modes = {m.name: m.mode for m in self.state.spec.metrics}
         return modes.get(metric or "", self.state.spec.metric.mode)
 
+    def _reported(self) -> list[str]:
+        """The names of all metrics that are numbers."""
+        return sorted({name for trial in self.state.trials.values() for name in trial.history.columns})
+
     def _no_best(self, metric: Metric) -> Exception:
         """Why there is no best trial, and what to do."""
         trials = list(self.state.trials.values())
-        known = sorted({name for t in trials for name in t.history.columns})
+        known = self._reported()
         if known and metric.name not in known:
-            return SpecError(f"no trial has reported {metric.name!r}; they have reported {', '.join(known)}")
+            return _unknown(metric.name, known)
         message = f"no best result: none of {len(trials)} trials has a finite value of {metric.name!r}"
         if not trials:
             message = "no best result: the run has no trials yet"
@@ -258,8 +266,11 @@ class ResultGrid:
         Columns as in Ray: metrics by name, `config/…` (nested names joined by `/`), `trial_id`, `logdir`;
         `status` and `usage/…` (as `Result.usage`) are beside them.
 
+        A metric without a mode has that of the run.
+
         Raises:
-            SpecError: a mode without a metric, or one that is neither "max" nor "min".
+            SpecError: a mode without a metric, or one that is neither "max" nor "min", or a metric that no
+                trial has reported.
         """
         import pandas as pd
 
@@ -267,7 +278,11 @@ class ResultGrid:
 
         if filter_mode is not None and filter_metric is None:
             raise SpecError(f"filter_mode={filter_mode!r} needs a filter_metric")
-        target = _metric(filter_metric, filter_mode) if filter_metric and filter_mode else None
+        target = None
+        if filter_metric is not None:
+            target = _metric(filter_metric, filter_mode or self._mode_of(filter_metric))
+            if filter_metric not in (known := self._reported()):
+                raise _unknown(filter_metric, known)
         leaves = leaf_names(self.state)
         rows = []
         for trial in self.state.trials.values():
@@ -288,7 +303,7 @@ class ResultGrid:
         luck; that a trial may fail is not. An end that is infinite is worse or better than all that was seen.
 
         Raises:
-            SpecError: fewer than ten trials have a value, or another share.
+            SpecError: fewer than ten trials have a value, another share, or no list of configs.
             SpaceError: a config is incomplete or not of the run's space; choices that JSON cannot hold,
                 such as functions, are not known any more.
             RunError: the results say too little for a model to be trusted.
@@ -340,6 +355,10 @@ def _metric(name: str, mode: str | None) -> Metric:
     if mode not in ("max", "min"):
         raise SpecError(f'mode is {mode!r}; it must be "max" or "min"')
     return Metric(name, mode)
+
+
+def _unknown(metric: str, known: Sequence[str]) -> SpecError:
+    return SpecError(f"no trial has reported {metric!r}; they have reported {', '.join(known) or 'nothing'}")
 
 
 def _best(values: list[tuple[Trial, float]], metric: Metric) -> Trial:

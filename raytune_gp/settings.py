@@ -236,6 +236,12 @@ def resolve_stop(stop: Any, space: SearchSpace) -> tuple[dict[str, float], UserS
             f"stop is {stop!r}; it must be a dictionary, a function of (trial_id, result), or a Stopper, "
             f"not its class"
         )
+    try:
+        inspect.signature(stop).bind("", {})
+    except TypeError as error:
+        raise SpecError(f"stop cannot be called with (trial_id, result): {error}") from None
+    except ValueError:  # it has no signature to be read
+        pass
     return {}, UserStopper(stop, space)
 
 

@@ -59,7 +59,7 @@ from raytune_gp.trainable.parameters import (
 )
 from raytune_gp.trainable.python_env import PythonEnv
 from raytune_gp.trainable.run import check_trainable, is_trainer, trainable_name
-from raytune_gp.trainable.script import Script
+from raytune_gp.trainable.script import Script, check_program_metric
 from raytune_gp.trainable.session import Context, current_session
 from raytune_gp.trial import Config
 
@@ -226,6 +226,7 @@ def run(
         trainable = as_trainable(trainable)
     check_trainable(trainable)
     target = check_objective(metric, mode)
+    check_program_metric(trainable, target.name)
     check_allowed("executor", executor, ("ray", "inline"))
     check_allowed("resume", resume, (False, True, "auto"))
     check_allowed("fail_fast", fail_fast, (False, True))
@@ -340,7 +341,8 @@ def attach(
 class Tuner:
     """Ray's object form of `tune.run`: `Tuner(train, param_space=…, tune_config=…, run_config=…).fit()`.
 
-    Further `settings` are those of `tune.run`, such as `executor`, `journal` or `resources_per_trial`.
+    Further `settings` are those of `tune.run`, such as `executor`, `journal` or `resources_per_trial`. Raises
+    SpecError for one that a configuration has.
     """
 
     def __init__(
@@ -356,6 +358,10 @@ class Tuner:
         self._space = param_space or {}
         self._tune = check_kind("tune_config", tune_config or TuneConfig(), TuneConfig)
         self._run = check_kind("run_config", run_config or RunConfig(), RunConfig)
+        for name in settings:
+            for part, kind in (("tune_config", TuneConfig), ("run_config", RunConfig)):
+                if name in kind.__dataclass_fields__:
+                    raise SpecError(f"{name} belongs in {part}=tune.{kind.__name__}({name}=…)")
         self._settings = settings
 
     def fit(self) -> ResultGrid:

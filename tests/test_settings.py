@@ -226,6 +226,7 @@ def test_a_stopper_of_ray_ends_the_whole_run() -> None:
     [
         (5, r"stop is 5; it must be a dictionary, a function of \(trial_id, result\), or a Stopper"),
         (dict, "stop is <class 'dict'>; it must be .*, not its class"),
+        (lambda result: True, r"stop cannot be called with \(trial_id, result\): too many positional"),
         ({"loss": "low"}, r"stop\['loss'\] is 'low'; it must be a number to be reached"),
         ({"loss": True}, r"stop\['loss'\] is True"),
         ({"loss": float("nan")}, r"stop\['loss'\] is nan"),
@@ -401,6 +402,18 @@ def test_a_run_that_cannot_be_leaves_no_trace(given: dict[str, Any], message: st
     assert not Path(run_settings["journal"].removeprefix("sqlite:///")).exists()
 
 
+def test_the_metric_of_a_program_is_one_that_it_has_a_pattern_for(run_settings: Any) -> None:
+    script = tune.Script(["python", "-c", "print('loss=1')"], {"loss": "loss=(.*)"})
+    with pytest.raises(
+        SpecError, match="metric is 'los', for which the program has no pattern; did you mean"
+    ):
+        tune.run(script, config={}, metric="los", mode="min", executor="inline", **run_settings)
+    results = tune.run(
+        script, config={}, metric="time_total_s", mode="min", executor="inline", **run_settings
+    )
+    assert results.best_result.metrics["loss"] == 1
+
+
 def test_numbers_of_numpy_are_taken_as_pythons(run_settings: Any) -> None:
     def best(config: Any) -> None:
         tune.report({"score": config["x"]})
@@ -434,6 +447,8 @@ def test_numbers_of_numpy_are_taken_as_pythons(run_settings: Any) -> None:
     ("settings", "message"),
     [
         ({"tune_config": {"metric": "m"}}, r"tune_config is {.*}; it must be a tune.TuneConfig"),
+        ({"num_samples": 3}, r"num_samples belongs in tune_config=tune.TuneConfig\(num_samples=…\)"),
+        ({"stop": {"m": 3}}, r"stop belongs in run_config=tune.RunConfig\(stop=…\)"),
         ({"run_config": {"name": "n"}}, r"run_config is {.*}; it must be a tune.RunConfig"),
         (
             {"run_config": tune.RunConfig(failure_config={"max_failures": 1})},  # type: ignore[arg-type]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pandas as pd
 
 from raytune_gp.codec import DAMAGE
-from raytune_gp.errors import RaytuneError, RunError, SpaceError
+from raytune_gp.errors import RaytuneError, RunError, SpaceError, SpecError
 from raytune_gp.searchers.gp import GPSearcher
 from raytune_gp.space import SearchSpace
 from raytune_gp.space.definition import space_of
@@ -18,8 +18,10 @@ from raytune_gp.trial import Config
 __all__ = ["predict"]
 
 
-def predict(state: RunState, configs: Sequence[Config], share: float) -> pd.DataFrame:
+def predict(state: RunState, configs: Iterable[Config], share: float) -> pd.DataFrame:
     """`median`, `low` and `high` of the run's metric for a trial of each config: see `ResultGrid.predict`."""
+    if isinstance(configs, str | Mapping) or not isinstance(configs, Iterable):
+        raise SpecError(f"configs is {configs!r}; it must be a list of configs, such as [{{…}}]")
     try:
         space = space_of(state.spec.space.get("definition") or {})
         searcher = GPSearcher(space, mode=state.spec.metric.mode, seed=state.spec.seed)

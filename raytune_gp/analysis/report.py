@@ -21,7 +21,7 @@ from raytune_gp.analysis.page import cards, chart, document, pairs, section, tab
 from raytune_gp.analysis.parameters import Parameter, parameters
 from raytune_gp.analysis.quality import importance, methods, predicted, prediction_quality
 from raytune_gp.analysis.summary import summary
-from raytune_gp.errors import RaytuneError
+from raytune_gp.errors import RaytuneError, SpecError
 from raytune_gp.space.plain import label
 from raytune_gp.spec import ExperimentSpec
 from raytune_gp.state import RunState
@@ -36,10 +36,19 @@ MOST_MODELLED = 200
 
 
 def write_report(state: RunState, path: str | Path) -> Path:
-    """Write the report of `state` to the file `path`, and return the path. Parent directories are made."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(report_html(state), encoding="utf-8")
+    """Write the report of `state` to the file `path`, and return the path.
+
+    Parent directories are made; in a directory that is there, the file is called by the run. Raises
+    SpecError where it cannot be written.
+    """
+    target = Path(path).expanduser()
+    try:
+        if target.is_dir():
+            target /= f"{state.spec.name}.html"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(report_html(state), encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"no report can be written to {str(target)!r}: {error}; name another file") from None
     return target
 
 

@@ -85,9 +85,11 @@ def status(
     from raytune_gp.cli.output import ago, console, pairs, plain, print_json
     from raytune_gp.progress import view
 
+    if follow and json:
+        raise typer.BadParameter("--follow is for a terminal, and --json for a program: leave one out")
     with open_journal(journal) as opened:
         state = replay(opened, name)
-        if follow and not json:
+        if follow:
             _follow(opened, state)
             return
     facts = {**summary(state, time.time()), "last_event_at": state.now}

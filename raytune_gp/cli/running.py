@@ -202,9 +202,12 @@ def _go(
 
 def finish(results: ResultGrid, report: Path | None) -> None:
     """Write the report of a run that is over, and exit as the run did, unless it went well."""
-    if report is not None:
-        typer.echo(f"report: {results.write_report(report)}", err=True)
     state = results.state
+    if report is not None:
+        try:
+            typer.echo(f"report: {results.write_report(report)}", err=True)
+        except SpecError as error:  # the results are in the journal, whatever became of the page
+            typer.echo(f"raytune-gp: {error}, by raytune-gp report {state.spec.name} --out FILE", err=True)
     if state.status.value == "STOPPED":
         raise typer.Exit(INTERRUPTED)
     if state.best() is None:

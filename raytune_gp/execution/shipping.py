@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import SpecError
+from raytune_gp.naming import suggestion
 from raytune_gp.storage.artifacts import Storage
 from raytune_gp.storage.staging import StagingDirectory
 
@@ -114,6 +115,10 @@ def _parsed(env: Mapping[str, Any]) -> dict[str, Any]:
         plain["working_dir"] = _in_full(plain["working_dir"])
     if isinstance(plain.get("py_modules"), list | tuple):
         plain["py_modules"] = [_in_full(m) if _is_local(m) else m for m in plain["py_modules"]]
+    for name in plain:
+        if name not in RuntimeEnv.known_fields:  # Ray would leave it out
+            known = sorted(field for field in RuntimeEnv.known_fields if not field.startswith("_"))
+            raise SpecError(f"runtime_env has no {name!r}{suggestion(name, known)}")
     try:
         return dict(RuntimeEnv(**plain))
     except Exception as error:  # of several kinds, TypeErrors and ValueErrors among them

@@ -175,6 +175,7 @@ class Plan:
         self._check_program()
         space = SearchSpace(self.space)
         metric = Metric(file.metric, file.mode)
+        CheckpointConfig(**file.checkpoint.model_dump()).when_to_save(function)
         searcher, searcher_about = resolve_searcher(file.search_alg, space, metric, file.seed)
         _, scheduler_about = resolve_scheduler(file.scheduler, metric)
         guesses = make_guesses(file.points_to_evaluate, space)

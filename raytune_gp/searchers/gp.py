@@ -25,6 +25,7 @@ from raytune_gp.searchers.modelling import Known, Model, model_of
 from raytune_gp.searchers.prediction import predicted
 from raytune_gp.searchers.used import Used
 from raytune_gp.space import Dimension, Encoding, SearchSpace
+from raytune_gp.space.checks import is_finite_number
 from raytune_gp.surrogate.features import Column
 from raytune_gp.surrogate.ranks import RankWarp
 from raytune_gp.trial import Config, Observation, Suggestion
@@ -145,7 +146,7 @@ class GPSearcher:
             raise SpecError(
                 f"{values} of the observations have a value; a prediction needs {_FEWEST_TO_PREDICT}"
             )
-        if not 0 < share < 1:
+        if not is_finite_number(share) or not 0 < share < 1:
             raise SpecError(f"share is {share!r}; it must be between 0 and 1")
         places, active = self._encoding.place(configs)
         return predicted(

@@ -28,6 +28,11 @@ __all__ = ["Config", "SearchSpace"]
 Config = dict[str, Any]
 
 
+_READ_ONLY = frozenset(
+    {"leaves", "conditions", "dimensions", "grid_axes", "domains", "sample_from", "constants"}
+)
+
+
 class SearchSpace:
     """What a run searches.
 
@@ -66,6 +71,12 @@ class SearchSpace:
         self.constants: Mapping[str, Any] = MappingProxyType(
             {name: leaf.value for name, leaf in self.leaves.items() if leaf.is_constant}
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: dict(v) if isinstance(v, MappingProxyType) else v for k, v in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({k: MappingProxyType(v) if k in _READ_ONLY else v for k, v in state.items()})
 
     # A config's two shapes
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_gp.errors import MetricMissingError, SpecError, TrainableError
+from raytune_gp.naming import suggestion
 from raytune_gp.trainable.env_building import interpreter
 from raytune_gp.trainable.folders import Folders
 from raytune_gp.trainable.patterns import Definitions, metric_definitions
@@ -27,8 +28,9 @@ from raytune_gp.trainable.sagemaker_env import flat, sagemaker_environment
 from raytune_gp.trainable.scraper import Scraper
 from raytune_gp.trainable.session import Session, current_session
 from raytune_gp.trial import Config
+from raytune_gp.unreported import AUTOMATIC
 
-__all__ = ["METRIC_TIMEOUT_S", "Script", "check_channels"]
+__all__ = ["METRIC_TIMEOUT_S", "Script", "check_channels", "check_program_metric"]
 
 METRIC_TIMEOUT_S = 3600.0
 """So long the first trials of a run may take to their first metric, in seconds. An epoch of a large model may
@@ -219,6 +221,15 @@ class _Watch:
         """An error's message, with what was printed last, and `what` once more in the last line."""
         last = "\n".join(line[:LONGEST_ERROR_LINE] for line in self._tail)
         return f"{what}. Its last lines:\n{last}\n{kind}: {what}"
+
+
+def check_program_metric(trainable: Any, metric: str) -> None:
+    """Raise SpecError where `trainable` is a program, and no pattern of it gives the metric to optimise."""
+    program = getattr(trainable, "function", trainable)
+    if isinstance(program, Script) and metric not in {*program.metrics, *AUTOMATIC}:
+        raise SpecError(
+            f"metric is {metric!r}, for which the program has no pattern{suggestion(metric, program.metrics)}"
+        )
 
 
 def check_channels(data: Any) -> dict[str, str]:

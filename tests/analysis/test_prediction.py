@@ -84,6 +84,12 @@ def test_what_results_cannot_say_is_an_error_that_says_why() -> None:
         grid(9).predict([])
     with pytest.raises(SpecError, match=r"share is 1\.5"):
         grid(10).predict([], share=1.5)
+    wrong: Any = "0.9"
+    with pytest.raises(SpecError, match=r"share is '0\.9'"):
+        grid(10).predict([], share=wrong)
+    one: Any = {"model": {"kind": "tree"}}
+    with pytest.raises(SpecError, match=r"configs is {'model': .*}; it must be a list of configs"):
+        grid(10).predict(one)
     with pytest.raises(RunError, match=r"cannot be read again: .* was not kept"):
         ResultGrid(example_run()).predict([])
     nothing = Maker(space={"definition": definition(SearchSpace({"n": 3}))})

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from raytune_gp import tune
 from raytune_gp.errors import RunError, SpecError, TrialFailedError
 from raytune_gp.results import Result, ResultGrid
 from raytune_gp.space import SearchSpace, choice
@@ -103,6 +106,8 @@ def test_wrong_questions() -> None:
         grid.get_best_result(scope="first")
     with pytest.raises(SpecError, match="needs a filter_metric"):
         grid.get_dataframe(filter_mode="max")
+    with pytest.raises(SpecError, match=r"no trial has reported 'los'; they have reported accuracy, loss"):
+        grid.get_dataframe("los", "min")
 
 
 def test_errors_carry_the_traceback() -> None:
@@ -175,6 +180,31 @@ def test_the_mode_of_a_further_metric_is_known() -> None:
 def test_a_report_is_written(tmp_path: Path) -> None:
     path = ResultGrid(RUN).write_report(tmp_path / "report.html")
     assert path.stat().st_size > 1_000_000
+
+
+def test_a_report_finds_its_name_in_a_directory_and_says_where_it_cannot_be(tmp_path: Path) -> None:
+    grid = ResultGrid(small().end())
+    assert grid.write_report(tmp_path) == tmp_path / f"{grid.state.spec.name}.html"
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        SpecError, match=r"no report can be written to '.*/file/r.html': .*; name another file"
+    ):
+        grid.write_report(tmp_path / "file" / "r.html")
+
+
+def test_results_can_be_pickled(run_settings: dict[str, Any]) -> None:
+    space = {"x": tune.uniform(0, 1), "shape": tune.choice([(3, 3), (5, 5)])}
+    results = tune.run(
+        train_shape, config=space, metric="size", mode="max", num_samples=3, executor="inline", **run_settings
+    )
+    again = pickle.loads(pickle.dumps(results))
+    assert repr(again) == repr(results)
+    assert pickle.loads(pickle.dumps(results.best_result)).config == results.best_config
+    assert again.state == results.state
+
+
+def train_shape(config: dict[str, Any]) -> dict[str, Any]:
+    return {"size": config["x"] * config["shape"][0]}
 
 
 def test_repr_names_every_trial() -> None:

@@ -259,6 +259,12 @@ def test_check_starts_nothing(command: Command, write: Callable[..., Path], tmp_
     assert "mine.yaml:4: mode is 'most'; it must be 'max' or 'min'" in result.stderr
 
 
+def test_check_refuses_what_run_would(command: Command, write: Callable[..., Path]) -> None:
+    result = command("check", write(RUN_FILE + "    checkpoint: {checkpoint_frequency: 2}\n"))
+    assert result.exit_code == 1
+    assert "checkpoint_frequency is set, which is for class trainables" in result.stderr
+
+
 # --- resume and stop ---
 
 
@@ -380,6 +386,24 @@ def test_list_names_a_run_that_cannot_be_read_and_lists_the_others(
     assert [f["name"] for f in strict(result.stdout)] == ["first"]
     assert result.exit_code == 1
     assert re.search("raytune-gp: .*'odd'.*fail_fast is 1, and not of the type bool", result.stderr)
+
+
+def test_status_follows_or_gives_json(command: Command, done: Path) -> None:
+    result = command("status", "first", "--follow", "--json")
+    assert result.exit_code == 2
+    assert "--follow is for a terminal, and --json for a program" in result.stderr
+
+
+def test_a_report_that_cannot_be_written_costs_no_result(
+    command: Command, write: Callable[..., Path]
+) -> None:
+    path = write()
+    Path("file").touch()
+    result = command("run", path, "--inline", "--quiet", "--name", "first", "--report", "file/r.html")
+    assert result.exit_code == 0
+    assert "no report can be written to 'file/r.html'" in result.stderr
+    assert "raytune-gp report first --out FILE" in result.stderr
+    assert command("report", "first", "--out", ".").stdout.strip() == "first.html"
 
 
 def test_list_of_an_empty_journal(command: Command, tmp_path: Path) -> None:

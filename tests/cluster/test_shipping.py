@@ -32,6 +32,7 @@ def go(trainable: Any, settings: Any, **more: Any) -> Any:
         ({"py_modules": ["/not/there"]}, "names '/not/there', and there is no such directory"),
         ({"env_vars": {"KEY": 1, "OTHER": SECRET}}, "runtime_env cannot be: "),
         ({"pip": 1}, "runtime_env cannot be: "),
+        ({"pips": ["a"]}, "runtime_env has no 'pips'; did you mean 'pip'?"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(env: Any, message: str) -> None:
