@@ -37,6 +37,7 @@ _T = TypeVar("_T")
 _STREAM = 2  # keeps these random numbers apart from others of the same seed
 _FEWEST_VALUES = 3  # finished values below which a surrogate says nothing
 _FEWEST_TO_PREDICT = 10
+_SHARED = 1024  # configs by which it is known how often a conditional hyperparameter exists
 _INNER, _INNER_FIRST = 0.75, 10  # the share of each range, about its middle, that the first are drawn from
 
 
@@ -82,7 +83,7 @@ class GPSearcher:
         self._space = space
         self._encoding = Encoding(space)
         self._mode, self._seed, self.device = mode, seed, device
-        self._columns = tuple(_column(d, d.name in space.conditions) for d in self._encoding.dimensions)
+        self._columns = _columns(space, self._encoding)
         self._numeric = np.array([not c.categorical for c in self._columns], dtype=bool)
         self._conditional = np.array([c.conditional for c in self._columns], dtype=bool)
         d = len(self._columns)
@@ -280,9 +281,17 @@ def _check_device(device: str) -> None:
         )
 
 
-def _column(dimension: Dimension, conditional: bool) -> Column:
+def _columns(space: SearchSpace, encoding: Encoding) -> tuple[Column, ...]:
+    shares = np.ones(len(encoding.dimensions))
+    if space.conditions:
+        shares = encoding.active(encoding.decode(sobol(_SHARED, len(shares), 0))).mean(axis=0)
+    dimensions = zip(encoding.dimensions, shares.tolist(), strict=True)
+    return tuple(_column(d, d.name in space.conditions, share) for d, share in dimensions)
+
+
+def _column(dimension: Dimension, conditional: bool, share: float) -> Column:
     categorical = dimension.kind == "categorical"
     grid = dimension.grid
     if grid is None and categorical and dimension.levels:
         grid = (np.arange(dimension.levels) + 0.5) / dimension.levels
-    return Column(None if grid is None else tuple(grid.tolist()), categorical, conditional)
+    return Column(None if grid is None else tuple(grid.tolist()), categorical, conditional, share)

@@ -36,12 +36,13 @@ class Column:
     """One column of the unit cube.
 
     `grid` holds the places of its levels in [0, 1], ascending (None: continuous). A `conditional` column
-    may be inactive.
+    may be inactive: it exists at a `share` of the cube's points.
     """
 
     grid: tuple[float, ...] | None = None
     categorical: bool = False
     conditional: bool = False
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.categorical and not self.grid:
@@ -87,6 +88,11 @@ class FeatureMap:
     def dimension(self) -> int:
         """d, the number of columns."""
         return len(self.columns)
+
+    @property
+    def at_once(self) -> float:
+        """How many columns exist at a point, in the mean."""
+        return sum(column.share for column in self.columns)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Features (n x D) of the points `x` (n x d)."""

@@ -23,6 +23,7 @@ from raytune_gp.surrogate.thinning import half_best
 __all__ = ["MOST_FITTED", "fit", "log_density"]
 
 Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
+Prior = tuple[np.ndarray, np.ndarray]
 
 MOST_FITTED = 500
 """Beyond, hyperparameters are fitted to a subset, half of them the best: a fit's time grows with n³."""
@@ -54,33 +55,37 @@ def fit(
         chosen = half_best(y, MOST_FITTED, rng)
         x, y = x[chosen], y[chosen]
     warped = features.plain if bend else 0
-    density = _density(features, features(x), y, warped, device)
-    starts = _starts(features.dimension, warped, rng, warm)
+    prior = prior_of_logs(features.dimension, warped, features.at_once)
+    bounds = _bounds(features.dimension, warped)
+    density = _density(features, features(x), y, warped, prior, device)
+    starts = _starts(prior, bounds, warped, rng, warm)
     heights = [_height(density, start) for start in starts]
     order = np.argsort(-np.array(heights), kind="stable")[:_POLISHED]
     iterations = _COLD_ITERATIONS if warm is None else _WARM_ITERATIONS
-    bounds = _bounds(features.dimension, warped)
     ends = [_climb(density, starts[i], bounds, iterations) for i in order if np.isfinite(heights[i])]
     if not ends:
         raise LinAlgError(f"none of {len(starts)} starts has a finite density: is a target not finite?")
     return Hyperparameters.from_theta(max(ends, key=lambda end: end[0])[1], features.dimension)
 
 
-def _density(features: FeatureMap, mapped: np.ndarray, y: np.ndarray, warped: int, device: str) -> Density:
+def _density(
+    features: FeatureMap, mapped: np.ndarray, y: np.ndarray, warped: int, prior: Prior, device: str
+) -> Density:
     if device == "cpu":
-        return lambda theta: log_density(theta, mapped, y, features.groups)
+        return lambda theta: log_density(theta, mapped, y, features.groups, prior)
     points, targets = torch.from_numpy(mapped).to(device), torch.from_numpy(y).to(device)
-    return MaternGP(points, targets, features.groups, features.dimension, warped).log_density
+    model = MaternGP(points, targets, features.groups, features.dimension, warped, features.at_once)
+    return model.log_density
 
 
 def log_density(
-    theta: np.ndarray, features: np.ndarray, y: np.ndarray, groups: np.ndarray
+    theta: np.ndarray, features: np.ndarray, y: np.ndarray, groups: np.ndarray, prior: Prior | None = None
 ) -> tuple[float, np.ndarray]:
     """Log marginal likelihood plus log prior at `theta` (d + 3 + 2w), and its gradient, in closed form.
 
     `features` is n x D, the first w of them to be bent, `y` (n) the targets, `groups` (D) the column of each
-    feature. Rasmussen & Williams 2006, 5.9; with W = αα' - K⁻¹ the gradient is ½ tr(W ∂K/∂θ). Raises
-    LinAlgError where K is not positive definite.
+    feature; `prior` is that of columns which always exist, by default. Rasmussen & Williams 2006, 5.9; with
+    W = αα' - K⁻¹ the gradient is ½ tr(W ∂K/∂θ). Raises LinAlgError where K is not positive definite.
     """
     d, n = int(groups.max()) + 1, len(y)
     inverse_lengths = np.exp(-theta[:d])[groups]
@@ -111,7 +116,7 @@ def log_density(
     gradient[:d] = np.bincount(groups, weights=np.einsum("ij,ij->j", z, by_point), minlength=d)
     gradient[d + 2 : -1] = warp.gradient_of_logs(features, -by_point * inverse_lengths)
 
-    means, deviations = prior_of_logs(d, len(warp.a))
+    means, deviations = prior_of_logs(d, len(warp.a)) if prior is None else prior
     away = (theta[:-1] - means) / deviations
     prior = -0.5 * away @ away - np.log(deviations).sum() - 0.5 * len(away) * np.log(2.0 * np.pi)
     gradient[:-1] -= away / deviations
@@ -128,16 +133,21 @@ def _inverse(factor: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def _starts(d: int, warped: int, rng: np.random.Generator, warm: Hyperparameters | None) -> list[np.ndarray]:
+def _starts(
+    prior: Prior,
+    bounds: tuple[np.ndarray, np.ndarray],
+    warped: int,
+    rng: np.random.Generator,
+    warm: Hyperparameters | None,
+) -> list[np.ndarray]:
     """The warm start, the prior's median and draws from the prior, within bounds; d + 3 + 2w each."""
-    means, deviations = prior_of_logs(d, warped)
-    low, high = _bounds(d, warped)
+    means, deviations = prior
     drawn = means + deviations * rng.standard_normal((_DRAWS, len(means)))
     starts = [np.append(logs, 0.0) for logs in (means, *drawn)]
     if warm is not None:
         shapes = warm.warps if len(warm.warps) == warped else ((1.0, 1.0),) * warped
         starts.insert(0, replace(warm, warps=shapes).theta)
-    return [np.clip(start, low, high) for start in starts]
+    return [np.clip(start, *bounds) for start in starts]
 
 
 def _bounds(d: int, warped: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -100,12 +100,16 @@ class Hyperparameters:
             return None
 
 
-def prior_of_logs(dimension: int, warped: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def prior_of_logs(
+    dimension: int, warped: int = 0, at_once: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Means and deviations (d + 2 + 2w) of the normal priors over theta but its last, w columns being warped.
 
-    The lengthscale grows with √d, as distances in the cube do (Hvarfner et al. 2024, arXiv 2402.02229).
+    The lengthscale grows with the root of the number of columns that exist `at_once` (all d by default), as
+    distances in the cube do (Hvarfner et al. 2024, arXiv 2402.02229).
     """
-    means = [math.log(0.35 * math.sqrt(dimension))] * dimension + [0.0, -5.0] + [0.0] * (2 * warped)
+    length = math.log(0.35 * math.sqrt(at_once or dimension))
+    means = [length] * dimension + [0.0, -5.0] + [0.0] * (2 * warped)
     deviations = [0.9] * dimension + [0.7, 1.5] + [0.5] * (2 * warped)
     return np.array(means), np.array(deviations)
 
@@ -150,13 +154,21 @@ class _ColumnMatern(gpytorch.kernels.Kernel):
 class MaternGP(gpytorch.models.ExactGP):
     """The surrogate of targets `y` (n) at `features` (n x D), each of column `groups` (D).
 
-    The first `warped` features are bent.
+    The first `warped` features are bent. Of the columns, so many exist `at_once`, as in `prior_of_logs`.
     """
 
-    def __init__(self, features: Tensor, y: Tensor, groups: np.ndarray, dimension: int, warped: int = 0):
+    def __init__(
+        self,
+        features: Tensor,
+        y: Tensor,
+        groups: np.ndarray,
+        dimension: int,
+        warped: int = 0,
+        at_once: float | None = None,
+    ):
         likelihood = gpytorch.likelihoods.GaussianLikelihood(noise_constraint=_logarithmic())
         super().__init__(features, y, likelihood)
-        means_and_deviations = np.stack(prior_of_logs(dimension, 1), axis=1)
+        means_and_deviations = np.stack(prior_of_logs(dimension, 1, at_once), axis=1)
         length, scale, noise, shape = (
             NormalPrior(*torch.tensor(means_and_deviations[i])) for i in (0, dimension, dimension + 1, -1)
         )

@@ -414,6 +414,19 @@ def test_conditional_parameters_are_present_only_where_they_exist() -> None:
     assert batch.suggestions[0].config["momentum"] == pytest.approx(0.9, abs=0.2)
 
 
+def test_the_surrogate_knows_how_often_a_conditional_parameter_exists() -> None:
+    space = SearchSpace(
+        {
+            "kind": choice(["sgd", "adam", "none", "one"]),
+            "nesterov": when("kind", ["sgd"], choice([True, False])),
+            "momentum": when("nesterov", [True], uniform(0, 1)),
+            "rate": uniform(0, 1),
+        }
+    )
+    made = searcher(space, [])
+    assert [c.share for c in made._columns] == pytest.approx([1.0, 0.25, 0.125, 1.0], abs=0.01)
+
+
 def test_failed_trials_are_used_and_shunned() -> None:
     space = SearchSpace({"x": uniform(0, 1)})
     # the better half fails: its edge is where to look, not its middle

@@ -71,15 +71,24 @@ def test_closed_form_equals_gpytorch(features: FeatureMap, n: int, bend: bool) -
     y = np.random.default_rng(1).standard_normal(n)
     mapped = torch.from_numpy(features(x))
     warped = features.plain if bend else 0
-    model = MaternGP(mapped, torch.from_numpy(y), features.groups, features.dimension, warped)
+    model = MaternGP(mapped, torch.from_numpy(y), features.groups, features.dimension, warped, 1.5)
+    prior = prior_of_logs(features.dimension, warped, 1.5)
     rng = np.random.default_rng(4)
     for _ in range(3):
         logs = rng.normal(-0.5, 0.7, features.dimension + 2), rng.normal(0.0, 0.5, 2 * warped)
         theta = np.concatenate([*logs, rng.normal(size=1)])
-        value, gradient = log_density(theta, mapped.numpy(), y, features.groups)
+        value, gradient = log_density(theta, mapped.numpy(), y, features.groups, prior)
         expected, expected_gradient = model.log_density(theta)
         assert value == pytest.approx(expected, rel=1e-10)
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-7, atol=1e-8)
+
+
+def test_lengthscales_are_expected_to_grow_with_what_exists_at_once() -> None:
+    columns = [Column(), *(Column(conditional=True, share=0.25) for _ in range(4))]
+    assert FeatureMap(columns).at_once == 2.0
+    means, _ = prior_of_logs(5, at_once=2.0)
+    np.testing.assert_allclose(means[:5], prior_of_logs(2)[0][0])
+    np.testing.assert_allclose(prior_of_logs(5)[0][:5], np.log(0.35 * np.sqrt(5)))
 
 
 def test_gpytorch_stays_with_cholesky_beyond_its_own_limit() -> None:
