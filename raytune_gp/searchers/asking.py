@@ -38,7 +38,12 @@ def make_guesses(points: Iterable[Config] | None, space: SearchSpace) -> list[Co
             space.validate(guess)
         except SpaceError as error:
             raise SpaceError(f"points_to_evaluate[{position}]: {error}") from None
-    return [dict(guess) for guess in guesses]
+    return [_exact(guess, space) for guess in guesses]
+
+
+def _exact(guess: Config, space: SearchSpace) -> Config:
+    values = space.flat(guess).items()
+    return space.nested({n: space.dimensions[n].exact(v) if n in space.dimensions else v for n, v in values})
 
 
 class Asker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,10 +40,11 @@ class GridSearcher:
                     f"grid search cannot list the values of {dimension.name!r}: give it a choice, a randint "
                     f"or a quantised domain of at most 1024 values, or say points=n (2 or more)"
                 )
-        total = int(np.prod([len(a) for a in axes], dtype=float)) if axes else 1
+        total = math.prod(len(axis) for axis in axes)
         if total > MAX_CONFIGS:
+            shown = f"{total:,}" if total < 10**15 else f"more than 10**{len(str(total)) - 1}"
             raise SpaceError(
-                f"the grid has {total:,} configs, and {MAX_CONFIGS:,} is the limit: use fewer values, or "
+                f"the grid has {shown} configs, and {MAX_CONFIGS:,} is the limit: use fewer values, or "
                 f'search_alg="sobol"'
             )
         self._points = self._distinct(axes)

@@ -35,6 +35,10 @@ class Domain(ABC):
     def contains(self, value: object) -> bool:
         """Whether `value` is one of this domain's values, its type included."""
 
+    def exact(self, value: Any) -> Any:
+        """A value that the domain contains as it would give it: 3 for 3.0, or the very object of a choice."""
+        return value
+
     @abstractmethod
     def encode(self, values: Sequence[Any]) -> np.ndarray:
         """The place of each value, n, float64; numbers beyond the bounds sit at the ends.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,12 +21,12 @@ _FEWEST_ORDERED = 3  # of two numbers either is next to the other
 
 
 def listed(values: object, what: str) -> tuple[Any, ...]:
-    """The values of a list, tuple, range or array, numpy scalars as Python's.
+    """The values of a list, tuple, range, array or a dictionary's keys, numpy scalars as Python's.
 
     Raises:
         SpaceError: `values` is a string, mapping, set or no collection at all.
     """
-    if isinstance(values, Set):
+    if isinstance(values, Set) and not isinstance(values, MappingView):
         raise SpaceError(f"{what} got a set, whose order changes from process to process; give a list")
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise SpaceError(f"{what} needs a list of values, not {values!r}")
@@ -112,6 +112,9 @@ class Choice(Domain):
         if found is None:
             raise SpaceError(f"{value!r} is none of {self}")
         return found
+
+    def exact(self, value: Any) -> Any:
+        return self.choices[self.index(value)]
 
     def encode(self, values: Sequence[Any]) -> np.ndarray:
         return self.positions[np.array([self.index(value) for value in values], dtype=int)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_gp.space.plain import label
@@ -24,7 +24,7 @@ class Condition:
     """Holds while the parent exists and has one of these values; `units` are their places in [0, 1]."""
 
     parent: str
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] = field(compare=False)  # perhaps lists, which have no hash; `units` say the same
     units: frozenset[float]
 
     def describe(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from raytune_gp.space.base import Domain
@@ -19,8 +20,8 @@ def count_configs(
     """The number of distinct configs over `domains`; None where a continuum can be among them.
 
     It goes through the domains, children right after their parents, and branches on groups of values that
-    meet the same conditions. What follows depends only on the conditions met that still matter to it, so each
-    such case is counted once.
+    meet the same conditions. What follows depends only on the conditions met that still matter to it, so the
+    ways to get to each such case are added up.
 
     Args:
         conditions: of each conditional domain, those that must all hold.
@@ -28,29 +29,20 @@ def count_configs(
     """
     names = _depth_first(domains, conditions)
     matter = [frozenset(c for name in names[i:] for c in conditions.get(name, ())) for i in range(len(names))]
-    known: dict[tuple[int, Held], int | None] = {}
-
-    def count_from(position: int, met: Held) -> int | None:
-        if position == len(names):
-            return 1
-        met &= matter[position]
-        if (position, met) not in known:
-            known[position, met] = count_branches(position, met)
-        return known[position, met]
-
-    def count_branches(position: int, met: Held) -> int | None:
-        name = names[position]
-        if not met.issuperset(conditions.get(name, ())):
-            return count_from(position + 1, met)
-        total = 0
-        for count, gained in _branches(name, domains[name].size, matter[position]):
-            below = count_from(position + 1, met | gained)
-            if count is None or below is None:
-                return None
-            total += count * below
-        return total
-
-    return count_from(0, held)
+    ways: Counter[Held] = Counter({held: 1})
+    for position, name in enumerate(names):
+        below: Counter[Held] = Counter()
+        for held_before, count_before in ways.items():
+            met = held_before & matter[position]
+            if not met.issuperset(conditions.get(name, ())):
+                below[met] += count_before
+                continue
+            for count, gained in _branches(name, domains[name].size, matter[position]):
+                if count is None:
+                    return None
+                below[met | gained] += count_before * count
+        ways = below
+    return ways.total()
 
 
 def _depth_first(domains: Mapping[str, Domain], conditions: Conditions) -> list[str]:
@@ -61,15 +53,18 @@ def _depth_first(domains: Mapping[str, Domain], conditions: Conditions) -> list[
             children.setdefault(condition.parent, []).append(name)
     finished: dict[str, None] = {}
 
-    def visit(name: str) -> None:
-        for child in children.get(name, ()):
-            if child not in finished:
-                visit(child)
-        finished[name] = None
-
-    for name in domains:
-        if not any(condition.parent in domains for condition in conditions.get(name, ())):
-            visit(name)
+    for root in domains:
+        if any(condition.parent in domains for condition in conditions.get(root, ())):
+            continue
+        path = [(root, iter(children.get(root, ())))]
+        while path:
+            name, left = path[-1]
+            child = next((child for child in left if child not in finished), None)
+            if child is None:
+                finished[name] = None
+                path.pop()
+            else:
+                path.append((child, iter(children.get(child, ()))))
     return list(finished)[::-1]
 
 

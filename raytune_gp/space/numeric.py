@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,8 +59,7 @@ class _Floats(Domain):
             return False
         if self.q is None:
             return True
-        multiple = float(value) / self.q
-        return math.isclose(multiple, round(multiple))
+        return _is_whole(float(value) / self.q)
 
     def encode(self, values: Sequence[Any]) -> np.ndarray:
         numbers = to_floats(values, self)
@@ -130,11 +130,9 @@ class Float(_Floats):
     def _check_quantum(self, q: float) -> None:
         check_quantum(q, self.upper - self.lower, self)
         for name, bound in (("lower", self.lower), ("upper", self.upper)):
-            nearest = round(bound / q)
-            if not math.isclose(bound / q, nearest):
-                raise SpaceError(
-                    f"{self}: {name} must be a multiple of q; take {nearest * q:g}, or another q"
-                )
+            if not _is_whole(bound / q):
+                nearest = round(bound / q) * q
+                raise SpaceError(f"{self}: {name} must be a multiple of q; take {nearest:.10g}, or another q")
 
     @cached_property
     def axis(self) -> Axis:
@@ -209,10 +207,12 @@ class Integer(Domain):
                 f"{self}: a logarithmic range must start above 0, not at {self.lower}; "
                 "raise lower, or use a linear range"
             )
-        check_quantum(self.q, self.upper - self.lower, self)
+        if self.q != 1:
+            check_quantum(self.q, self.upper - self.lower, self)
         first, last = self._span
         if last - first >= MOST_LEVELS or (self.log and last >= MOST_LEVELS):
-            raise SpaceError(f"{self}: a searcher tells at most 2**40 values apart; lower upper, or raise q")
+            remedy = "narrow the range, or use qrandint" if self.q == 1 else "lower upper, or raise q"
+            raise SpaceError(f"{self}: a searcher tells at most 2**40 values apart; {remedy}")
 
     @cached_property
     def _span(self) -> tuple[int, int]:
@@ -242,6 +242,9 @@ class Integer(Domain):
         if not is_finite_number(value) or value % 1 != 0 or value % self.q != 0:
             return False
         return self._span[0] * self.q <= value <= self._span[1] * self.q
+
+    def exact(self, value: Any) -> int:
+        return int(value)
 
     def encode(self, values: Sequence[Any]) -> np.ndarray:
         return self._places(np.clip(np.rint(to_floats(values, self) / self.q), *self._span))
@@ -296,3 +299,8 @@ def _check_resolution(domain: Float | Normal) -> None:
         _ = domain.axis.step
     except SpaceError as error:
         raise SpaceError(f"{domain}: {error}") from None
+
+
+def _is_whole(multiple: float) -> bool:
+    """Whether a quotient of floats is a whole number but for its rounding."""
+    return math.isclose(multiple, round(multiple), rel_tol=4 * sys.float_info.epsilon, abs_tol=1e-9)

@@ -143,6 +143,16 @@ def test_guesses_come_first_and_what_they_lack_is_drawn() -> None:
     assert second.config["x"] != third.config["x"], "chance of its own"
 
 
+def test_guesses_come_as_the_space_would_give_them() -> None:
+    layers = [(3, 3), (5, 5)]
+    optimizer = Optimizer(
+        {"n": randint(0, 9), "layers": choice(layers)}, points_to_evaluate=[{"n": 3.0, "layers": (5, 5)}]
+    )
+    config = optimizer.ask()[0].config
+    assert type(config["n"]) is int
+    assert config["layers"] == layers[1]
+
+
 def test_the_grid_ends_and_its_guesses_leave_nothing_out() -> None:
     space = {"a": choice(["u", "v"]), "b": randint(0, 3)}
     optimizer = Optimizer(space, search_alg="grid")

@@ -412,6 +412,20 @@ def test_values_that_compare_by_element_may_be_chosen() -> None:
     assert Choice(tuple(weights)).contains(weights[1])
 
 
+def test_what_is_a_multiple_of_q_does_not_depend_on_its_size() -> None:
+    assert space.quniform(-1, 1, 0.1).contains(1e-17)
+    assert space.quniform(0, 1000, 0.1).contains(999.9)
+    assert not space.quniform(0, 1000, 0.1).contains(999.95)
+    assert not space.quniform(0, 1e9, 1).contains(999_999_999.3)
+    assert all(space.quniform(1e6, 1e6 + 10, 0.001).contains(1e6 + 0.001 * k) for k in range(10_000))
+    with pytest.raises(SpaceError, match="upper must be a multiple of q; take 1000000000, or another q"):
+        space.quniform(0, 1e9 + 0.3, 1)
+
+
+def test_the_keys_of_a_dictionary_are_in_order() -> None:
+    assert space.choice({"b": 1, "a": 2}.keys()).choices == ("b", "a")
+
+
 def test_nan_among_choices_is_found_by_any_nan() -> None:
     choices = space.choice(["none", math.nan])
     assert choices.contains(float("nan"))

@@ -416,6 +416,23 @@ def test_size_is_that_of_the_largest_cell_and_quick_with_many_conditions() -> No
 # Description and journal
 
 
+def test_spaces_of_many_hyperparameters_and_deep_conditions_are_counted() -> None:
+    assert SearchSpace({f"x{i}": s.choice([1, 2]) for i in range(1500)}).size == 2**1500
+    assert SearchSpace({f"x{i}": s.uniform(0, 1) for i in range(1500)}).size is None
+    chain: dict[str, Any] = {"k0": s.choice([0, 1])}
+    chain |= {f"k{i}": s.when(f"k{i - 1}", [1], s.choice([0, 1])) for i in range(1, 400)}
+    assert SearchSpace(chain).size == 401
+
+
+def test_a_choice_of_lists_may_be_a_parent() -> None:
+    space = SearchSpace(
+        {"shape": s.choice([[3, 3], [5, 5]]), "x": s.when("shape", [[3, 3]], s.uniform(0, 1))}
+    )
+    assert space.contains({"shape": [3, 3], "x": 0.5})
+    assert space.contains({"shape": [5, 5]})
+    assert not space.contains({"shape": [5, 5], "x": 0.5})
+
+
 def test_the_description_is_json_enough_for_plots() -> None:
     described = MODELS.describe()
     assert json.loads(json.dumps(described)) == described
