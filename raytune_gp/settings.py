@@ -178,7 +178,8 @@ def check_detached(executor: str, callbacks: Any, raise_on_failed_trial: bool) -
 def check_kind(name: str, value: Any, kind: type[_T]) -> _T:
     """`value` if it is one of the classes of settings, such as `tune.RunConfig`. Raises SpecError."""
     if not isinstance(value, kind):
-        raise SpecError(f"{name} is {value!r}; it must be a tune.{kind.__name__}(…)")
+        given = f", of {type(value).__module__}" if type(value).__name__ == kind.__name__ else ""
+        raise SpecError(f"{name} is {value!r}{given}; it must be a raytune_gp.tune.{kind.__name__}(…)")
     return value
 
 

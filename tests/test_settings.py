@@ -376,7 +376,7 @@ def test_a_storage_path_is_the_same_for_processes_that_work_elsewhere(
         ({"verbose": "no"}, "verbose is 'no'; it must be 0 for silence"),
         (
             {"checkpoint_config": {"num_to_keep": 1}},
-            r"checkpoint_config is .*; it must be a tune.CheckpointConfig\(",
+            r"checkpoint_config is .*; it must be a raytune_gp.tune.CheckpointConfig\(",
         ),
         ({"callbacks": tune.Callback()}, r"callbacks is <.*; it must be a list, such as \[Callback\(\)\]"),
         ({"callbacks": [print]}, "callbacks has the function print, which nothing would call: write a"),
@@ -446,13 +446,13 @@ def test_numbers_of_numpy_are_taken_as_pythons(run_settings: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tune_config": {"metric": "m"}}, r"tune_config is {.*}; it must be a tune.TuneConfig"),
+        ({"tune_config": {"metric": "m"}}, r"tune_config is {.*}; it must be a raytune_gp.tune.TuneConfig"),
         ({"num_samples": 3}, r"num_samples belongs in tune_config=tune.TuneConfig\(num_samples=…\)"),
         ({"stop": {"m": 3}}, r"stop belongs in run_config=tune.RunConfig\(stop=…\)"),
-        ({"run_config": {"name": "n"}}, r"run_config is {.*}; it must be a tune.RunConfig"),
+        ({"run_config": {"name": "n"}}, r"run_config is {.*}; it must be a raytune_gp.tune.RunConfig"),
         (
             {"run_config": tune.RunConfig(failure_config={"max_failures": 1})},  # type: ignore[arg-type]
-            r"failure_config is {.*}; it must be a tune.FailureConfig",
+            r"failure_config is {.*}; it must be a raytune_gp.tune.FailureConfig",
         ),
     ],
 )

@@ -69,8 +69,8 @@ class Region:
 
 
 def sobol(count: int, dimension: int, seed: int, start: int = 0) -> np.ndarray:
-    """Points `start` .. `start + count` of a scrambled Sobol sequence, in (0, 1)^dimension."""
-    engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
+    """Points `start` .. `start + count` of a scrambled Sobol sequence, in (0, 1)^dimension, of any seed."""
+    engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed % 2**64)
     if start:
         engine.fast_forward(start)
     points = engine.draw(count, dtype=torch.float64).numpy()

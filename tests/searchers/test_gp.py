@@ -72,6 +72,15 @@ def test_it_is_a_searcher_and_refuses_what_it_cannot_do() -> None:
         GPSearcher(MIXED, initial=-1)
 
 
+def test_any_whole_seed_serves() -> None:
+    space = SearchSpace({"x": uniform(0, 1)})
+    for seed in (2**63, 2**64 - 1, 2**70):
+        made = GPSearcher(space, seed=seed)
+        made.update(observe(space, 5, lambda c: c["x"]), ())
+        methods = [s.provenance["method"] for s in made.suggest(SuggestionRequest(0, 6)).suggestions]
+        assert set(methods) <= {"initial", "gp"}
+
+
 def test_it_starts_with_one_quasi_random_design_however_it_is_asked() -> None:
     at_once = GPSearcher(MIXED).suggest(SuggestionRequest(0, 5))
     in_parts = [GPSearcher(MIXED).suggest(SuggestionRequest(k, 1, start=k)).suggestions[0] for k in range(5)]
