@@ -129,7 +129,7 @@ class CallbackList:
                 continue
             try:
                 method(**arguments)
-            except (Exception, SystemExit) as error:
+            except Exception as error:
                 if id(callback) not in self._blamed:
                     self._blamed.add(id(callback))
                     warnings.warn(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 from typing import Any
 
 import pytest
@@ -128,15 +127,6 @@ def test_a_callback_that_raises_is_blamed_once_and_the_others_hear_all() -> None
     assert "Bad.on_trial_result raised ValueError: not my day; the run goes on" in str(caught[0].message)
     assert len(good.heard) == 7
     assert [hook for hook, _ in bad.heard] == ["setup", "start", "checkpoint", "complete", "end"]
-
-
-def test_a_callback_that_exits_is_blamed_and_ends_nothing() -> None:
-    class Leaver(tune.Callback):
-        def on_trial_start(self, *_: Any, **info: Any) -> None:
-            sys.exit(3)
-
-    with pytest.warns(RuntimeWarning, match="Leaver.on_trial_start raised SystemExit: 3; the run goes on"):
-        tell([Leaver()])
 
 
 def test_an_interrupt_of_the_user_is_no_error_of_the_callback() -> None:

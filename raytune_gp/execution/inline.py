@@ -126,10 +126,16 @@ class InlineExecutor:
         if outbox is None:
             return  # a worker of an earlier process: its connection says that it is gone
 
+        left: list[SystemExit] = []
+
         def emit(kind: str, body: Mapping[str, Any]) -> int:
             item = outbox.append(command.trial, command.attempt, kind, time.time(), body)
             if kind == "report":
-                self.turn()
+                try:
+                    self.turn()
+                except SystemExit as error:  # of a callback: it ends the program, and not the trial alone
+                    left.append(error)
+                    raise
             return item.seq
 
         session = self._session = Session.of(command, emit, self._run, self._storage, self._resources)
@@ -145,4 +151,6 @@ class InlineExecutor:
         finally:
             usage = meter.stop()  # Ctrl-C passes through
         self._session = None
+        if left:
+            raise left[0]
         emit("ended", outcome.to_body(usage=usage))

@@ -122,6 +122,22 @@ def test_a_thread_that_may_be_of_either_of_two_trials_has_to_leave_reporting_to_
     assert "several runs have a trial in this process" in messages[0]
 
 
+def test_a_callback_that_exits_ends_the_program_and_the_run_goes_on_later(run: Any) -> None:
+    class Leaver(tune.Callback):
+        def on_trial_result(self, *_: Any, **info: Any) -> None:
+            sys.exit(3)
+
+    def train(config: Any) -> None:
+        for step in range(3):
+            tune.report({"score": config["x"] + step})
+
+    settings = {"config": {"x": tune.uniform(0, 1)}, "num_samples": 2, "name": "left"}
+    with pytest.raises(SystemExit, match="3"):
+        run(train, callbacks=[Leaver()], **settings)
+    results = run(train, resume=True, **settings)
+    assert [result.status for result in results] == ["COMPLETED", "COMPLETED"]
+
+
 def test_what_a_trial_does_to_its_config_is_its_own_affair(run: Any) -> None:
     def greedy(config: dict[str, Any]) -> None:
         tune.report({"score": len(config["layers"]) + len(config["fixed"]["of"])})
