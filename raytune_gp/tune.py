@@ -338,6 +338,13 @@ def attach(
     return attach(check_name(name), url, make_callbacks(callbacks), verbose, raise_on_failed_trial)
 
 
+_PARTS: dict[Any, str] = {
+    TuneConfig: "tune_config",
+    RunConfig: "run_config",
+    FailureConfig: "failure_config of run_config",
+}
+
+
 class Tuner:
     """Ray's object form of `tune.run`: `Tuner(train, param_space=…, tune_config=…, run_config=…).fit()`.
 
@@ -359,7 +366,7 @@ class Tuner:
         self._tune = check_kind("tune_config", tune_config or TuneConfig(), TuneConfig)
         self._run = check_kind("run_config", run_config or RunConfig(), RunConfig)
         for name in settings:
-            for part, kind in (("tune_config", TuneConfig), ("run_config", RunConfig)):
+            for kind, part in _PARTS.items():
                 if name in kind.__dataclass_fields__:
                     raise SpecError(f"{name} belongs in {part}=tune.{kind.__name__}({name}=…)")
         self._settings = settings

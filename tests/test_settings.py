@@ -448,6 +448,7 @@ def test_numbers_of_numpy_are_taken_as_pythons(run_settings: Any) -> None:
     [
         ({"tune_config": {"metric": "m"}}, r"tune_config is {.*}; it must be a raytune_gp.tune.TuneConfig"),
         ({"num_samples": 3}, r"num_samples belongs in tune_config=tune.TuneConfig\(num_samples=…\)"),
+        ({"fail_fast": True}, r"belongs in failure_config of run_config=tune.FailureConfig\(fail_fast=…\)"),
         ({"stop": {"m": 3}}, r"stop belongs in run_config=tune.RunConfig\(stop=…\)"),
         ({"run_config": {"name": "n"}}, r"run_config is {.*}; it must be a raytune_gp.tune.RunConfig"),
         (
