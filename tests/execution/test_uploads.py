@@ -69,7 +69,11 @@ def losses(events: list[ev.Event]) -> list[str]:
 
 
 def state_of(result: Any) -> str:
-    with result.checkpoint.as_directory() as directory:
+    return state_in(result.checkpoint)
+
+
+def state_in(checkpoint: Any) -> str:
+    with checkpoint.as_directory() as directory:
         return (Path(directory) / "state").read_text()
 
 
@@ -137,7 +141,8 @@ def test_a_trial_whose_report_waits_for_room_has_its_grace_period_after_it(
     result, events, _ = go(trainable, run_settings)
     assert losses(events) == []
     assert [e.step for e in events if isinstance(e, ev.Checkpointed)] == [1, 2, 3]
-    assert state_of(result) == "3.0"
+    assert [state_in(checkpoint) for checkpoint, _ in result.best_checkpoints] == ["1.0", "2.0", "3.0"]
+    assert state_of(result) == "1.0", "the report that it was told to end for"
 
 
 def test_a_storage_that_hangs_does_not_hold_the_run_for_ever(run_settings: dict[str, Any]) -> None:
