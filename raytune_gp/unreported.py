@@ -66,7 +66,7 @@ def idle_criteria(state: RunState, names: Iterable[str] | None = None) -> dict[s
     idle = [name for name in (state.spec.stop if names is None else names) if name in state.unheard.criteria]
     if not idle:
         return {}
-    heard = next((trial for trial in state.trials.values() if _has_said_all(trial)), None)
+    heard = _first_that_has_said_all(state)
     if heard is None:
         return {}
     return {name: _idle(name, heard) for name in idle}
@@ -84,7 +84,7 @@ def unranked_checkpoints(state: RunState) -> str | None:
     metric, instead = state.spec.checkpoint_metric, state.spec.metric
     if metric is None or metric.name not in state.unheard.criteria:
         return None
-    heard = next((trial for trial in state.trials.values() if _has_said_all(trial)), None)
+    heard = _first_that_has_said_all(state)
     if heard is None:
         return None
     return (
@@ -97,6 +97,10 @@ def unranked_checkpoints(state: RunState) -> str | None:
 def _reports(wanted: str, heard: Trial) -> str:
     count, instead = len(heard.history), reported_instead(wanted, [heard], frozenset())
     return f"Trial {heard.number} made {count} report{'s' if count > 1 else ''}, of {instead}"
+
+
+def _first_that_has_said_all(state: RunState) -> Trial | None:
+    return next((trial for trial in state.trials.values() if _has_said_all(trial)), None)
 
 
 def _has_said_all(trial: Trial) -> bool:

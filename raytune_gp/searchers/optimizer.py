@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import numbers
 import threading
 from collections.abc import Hashable, Iterable, Mapping
@@ -15,7 +14,7 @@ from raytune_gp.searchers import resolve_searcher
 from raytune_gp.searchers.asking import Asker, make_guesses
 from raytune_gp.space import SearchSpace
 from raytune_gp.space.checks import is_finite_number
-from raytune_gp.space.plain import unboxed
+from raytune_gp.space.plain import scalar, unboxed
 from raytune_gp.trial import Config, Metric, Observation, Suggestion
 
 __all__ = ["Optimizer"]
@@ -90,7 +89,7 @@ class Optimizer:
         if isinstance(config, Suggestion):
             config = config.config
         self.space.validate(config, complete=True)
-        value = _plain(value)
+        value = scalar(value)
         if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise SpaceError(f"value is {value!r}; it must be a number, or None for a failed config")
         finite = is_finite_number(value)
@@ -123,11 +122,3 @@ class Optimizer:
             if best is None or self._metric.better(value, best[1]):
                 best = (observation.config, value)
         return None if best is None else (self.space.from_json(best[0]), best[1])
-
-
-def _plain(value: Any) -> Any:
-    """A scalar of NumPy or PyTorch as Python's number; anything else as it is."""
-    if hasattr(value, "item"):
-        with contextlib.suppress(ValueError, RuntimeError):  # it holds more than one
-            return value.item()
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NotPlainError", "as_plain", "fresh", "is_mark", "is_same", "label", "labels", "unboxed"]
+__all__ = ["NotPlainError", "as_plain", "fresh", "is_mark", "is_same", "label", "labels", "scalar", "unboxed"]
 
 
 class NotPlainError(TypeError):
@@ -49,6 +50,14 @@ def fresh(value: Any) -> Any:
 def unboxed(value: Any) -> Any:
     """A numpy scalar as the Python number, string or bool it stands for; anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def scalar(value: Any) -> Any:
+    """A scalar of NumPy or PyTorch, or an array of one, as Python's number; anything else as it is."""
+    if hasattr(value, "item"):
+        with contextlib.suppress(Exception):  # of many kinds: it holds more than one, or none
+            return value.item()
+    return value
 
 
 def is_same(one: Any, other: Any) -> bool:

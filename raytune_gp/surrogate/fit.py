@@ -118,9 +118,9 @@ def log_density(
 
     means, deviations = prior_of_logs(d, len(warp.a)) if prior is None else prior
     away = (theta[:-1] - means) / deviations
-    prior = -0.5 * away @ away - np.log(deviations).sum() - 0.5 * len(away) * np.log(2.0 * np.pi)
+    log_prior = -0.5 * away @ away - np.log(deviations).sum() - 0.5 * len(away) * np.log(2.0 * np.pi)
     gradient[:-1] -= away / deviations
-    return float(likelihood + prior), gradient
+    return float(likelihood + log_prior), gradient
 
 
 def _inverse(factor: np.ndarray) -> np.ndarray:

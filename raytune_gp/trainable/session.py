@@ -19,6 +19,7 @@ from typing import Any
 from raytune_gp.errors import ReportError, TrainableError, TrialInterrupted
 from raytune_gp.messages import Start
 from raytune_gp.patience import Patience
+from raytune_gp.space.plain import scalar
 from raytune_gp.storage.artifacts import Checkpoint, Storage, checkpoint_name
 from raytune_gp.trainable.uploads import UPLOAD_S, Uploads
 
@@ -382,11 +383,9 @@ def _plain(name: str, value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if hasattr(value, "item"):
-        with contextlib.suppress(Exception):
-            scalar = value.item()
-            if isinstance(scalar, bool | int | float):
-                return scalar
+    number = scalar(value)
+    if isinstance(number, bool | int | float):
+        return number
     if isinstance(value, list | tuple):
         return [_plain(name, v) for v in value]
     raise ReportError(
